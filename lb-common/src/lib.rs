@@ -1,0 +1,1 @@
+//! Packet logic and map types shared by the kernel and userspace sides.

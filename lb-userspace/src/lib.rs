@@ -1,0 +1,3 @@
+//! The director daemon, the command line and the real server set-up, as a library; the binary is a thin main.
+
+pub mod netlink;
