@@ -1,0 +1,252 @@
+//! The pipeline's [`Packet`] and tables in ordinary memory, for tests, fuzzers and the CLI.
+
+use std::{
+    collections::HashMap,
+    sync::atomic::{AtomicU64, Ordering},
+    vec::Vec,
+};
+
+use std::cell::{Cell, RefCell};
+
+use crate::{
+    address::Address,
+    flow::{FlowKey, FlowSet, FlowWord, HashSeed, WAYS},
+    packet::Packet,
+    reason::Reason,
+    table::{
+        Addresses, Config, Interface, Limiter, RateLimit, RealServer, ServerCounters, Service,
+        ServiceKey, Tables, Vip, VipFilter,
+    },
+};
+
+/// A frame with room to grow at the head, as an XDP driver hands it over.
+#[derive(Clone, Debug)]
+pub struct MemoryPacket {
+    bytes: Vec<u8>,
+    start: usize,
+    interface: u32,
+}
+
+impl MemoryPacket {
+    /// What XDP guarantees in front of a frame.
+    const HEADROOM: usize = 256;
+
+    /// A frame that came in on this interface.
+    pub fn new(frame: &[u8], interface: u32) -> Self {
+        let mut bytes = vec![0; Self::HEADROOM];
+        bytes.extend_from_slice(frame);
+        Self { bytes, start: Self::HEADROOM, interface }
+    }
+
+    /// The frame as it is by now.
+    pub fn frame(&self) -> &[u8] {
+        &self.bytes[self.start..]
+    }
+}
+
+impl Packet for MemoryPacket {
+    fn load<const N: usize>(&self, offset: usize) -> Option<[u8; N]> {
+        self.frame().get(offset..offset.checked_add(N)?)?.try_into().ok()
+    }
+
+    fn store<const N: usize>(&mut self, offset: usize, bytes: &[u8; N]) -> bool {
+        let start = self.start;
+        let Some(end) = offset.checked_add(N) else {
+            return false;
+        };
+        let target = self.bytes[start..].get_mut(offset..end);
+        target.map(|target| target.copy_from_slice(bytes)).is_some()
+    }
+
+    fn len(&self) -> usize {
+        self.bytes.len() - self.start
+    }
+
+    fn move_head(&mut self, bytes: i32) -> bool {
+        let start = self.start as i64 - i64::from(bytes);
+        // As bpf_xdp_adjust_head: an Ethernet header must remain.
+        let valid = start >= 0 && start + 14 <= self.bytes.len() as i64;
+        if valid {
+            self.start = start as usize;
+        }
+        valid
+    }
+
+    fn truncate(&mut self, length: usize) -> bool {
+        let valid = length >= 14 && length <= self.len();
+        if valid {
+            self.bytes.truncate(self.start + length);
+        }
+        valid
+    }
+
+    fn interface(&self) -> u32 {
+        self.interface
+    }
+}
+
+/// The director's tables. Fields are what the maps of the same names hold.
+#[derive(Debug)]
+pub struct MemoryTables {
+    /// What was fixed at load.
+    pub config: Config,
+    /// The clock, in ticks.
+    pub now: u64,
+    /// The interface that the program is attached to.
+    pub interface: Interface,
+    /// The filter in front of `vips`.
+    pub vip_filter: VipFilter,
+    /// The VIPs.
+    pub vips: HashMap<Address, Vip>,
+    /// Keys to indices in `services`.
+    pub service_indices: HashMap<ServiceKey, u32>,
+    /// The services.
+    pub services: Vec<Service>,
+    /// The lookup tables.
+    pub lookup: Vec<u32>,
+    /// The real servers.
+    pub real_servers: Vec<RealServer>,
+    positions: RefCell<HashMap<u32, u64>>,
+    flows: Vec<AtomicU64>,
+    flow_keys: RefCell<HashMap<u32, FlowKey>>,
+    reasons: RefCell<HashMap<Reason, u64>>,
+    counters: RefCell<HashMap<u32, ServerCounters>>,
+    limit: Cell<RateLimit>,
+}
+
+impl MemoryTables {
+    /// Empty tables with `flow_sets` flow sets, a power of two.
+    pub fn new(flow_sets: u32, seed: HashSeed, limit: u32) -> Self {
+        assert!(flow_sets.is_power_of_two(), "{flow_sets} flow sets are not a power of two");
+        Self {
+            config: Config { seed, set_mask: flow_sets - 1, limit },
+            now: 0,
+            interface: Interface::default(),
+            vip_filter: VipFilter::default(),
+            vips: HashMap::new(),
+            service_indices: HashMap::new(),
+            services: Vec::new(),
+            lookup: Vec::new(),
+            real_servers: Vec::new(),
+            positions: RefCell::default(),
+            flows: (0..flow_sets as usize * WAYS).map(|_| AtomicU64::new(0)).collect(),
+            flow_keys: RefCell::default(),
+            reasons: RefCell::default(),
+            counters: RefCell::default(),
+            limit: Cell::default(),
+        }
+    }
+
+    /// How often a reason was counted; [`Reason::Forwarded`] from the real servers' counters.
+    pub fn counted(&self, reason: Reason) -> u64 {
+        if reason == Reason::Forwarded {
+            return self.counters.borrow().values().map(|c| c.packets - c.flows).sum();
+        }
+        self.reasons.borrow().get(&reason).copied().unwrap_or_default()
+    }
+
+    /// What was sent to a real server.
+    pub fn counters(&self, real_server: u32) -> ServerCounters {
+        self.counters.borrow().get(&real_server).copied().unwrap_or_default()
+    }
+
+    /// The flow words in use, with the full keys stored for them.
+    pub fn flows(&self) -> Vec<(FlowWord, FlowKey)> {
+        let keys = self.flow_keys.borrow();
+        let words = self.flows.iter().map(|word| FlowWord(word.load(Ordering::Relaxed)));
+        let used = words.enumerate().filter(|(_, word)| !word.is_empty());
+        used.filter_map(|(slot, word)| Some((word, *keys.get(&(slot as u32))?))).collect()
+    }
+}
+
+impl FlowSet for &[AtomicU64] {
+    fn word(&self, way: usize) -> FlowWord {
+        FlowWord(self[way & (WAYS - 1)].load(Ordering::Relaxed))
+    }
+
+    fn replace(&self, way: usize, old: FlowWord, new: FlowWord) -> bool {
+        let word = &self[way & (WAYS - 1)];
+        word.compare_exchange(old.0, new.0, Ordering::Relaxed, Ordering::Relaxed).is_ok()
+    }
+}
+
+impl Addresses for &MemoryTables {
+    fn vip(&self, address: &Address) -> Option<Vip> {
+        self.vips.get(address).copied()
+    }
+
+    fn count(&self, reason: Reason) {
+        *self.reasons.borrow_mut().entry(reason).or_default() += 1;
+    }
+}
+
+impl<'a> Tables for &'a MemoryTables {
+    type FlowSet = &'a [AtomicU64];
+
+    fn config(&self) -> Config {
+        self.config
+    }
+
+    fn now(&self) -> u64 {
+        self.now
+    }
+
+    fn random(&self) -> u32 {
+        4
+    }
+
+    fn interface(&self) -> Option<&Interface> {
+        Some(&self.interface)
+    }
+
+    fn vip_filter(&self) -> Option<&VipFilter> {
+        Some(&self.vip_filter)
+    }
+
+    fn service_index(&self, key: &ServiceKey) -> Option<u32> {
+        self.service_indices.get(key).copied()
+    }
+
+    fn service(&self, index: u32) -> Option<&Service> {
+        self.services.get(index as usize)
+    }
+
+    fn advance(&self, service: u32) -> u64 {
+        let mut positions = self.positions.borrow_mut();
+        let position = positions.entry(service).or_default();
+        *position += 1;
+        *position - 1
+    }
+
+    fn lookup(&self, slot: u32) -> Option<u32> {
+        self.lookup.get(slot as usize).copied()
+    }
+
+    fn real_server(&self, index: u32) -> Option<&RealServer> {
+        self.real_servers.get(index as usize)
+    }
+
+    fn flow_set(&self, index: u32) -> Option<Self::FlowSet> {
+        self.flows.get(index as usize * WAYS..(index as usize + 1) * WAYS)
+    }
+
+    fn store_flow_key(&self, slot: u32, key: &FlowKey) {
+        self.flow_keys.borrow_mut().insert(slot, *key);
+    }
+
+    fn count_real_server(&self, index: u32, bytes: u64, new_flow: bool) {
+        let mut counters = self.counters.borrow_mut();
+        let counters = counters.entry(index).or_default();
+        counters.flows += u64::from(new_flow);
+        counters.packets += 1;
+        counters.bytes += bytes;
+    }
+
+    fn admit(&self, limiter: Limiter) -> bool {
+        let Limiter::IcmpError = limiter;
+        let mut limit = self.limit.get();
+        let admitted = limit.admit(self.now, self.config.limit);
+        self.limit.set(limit);
+        admitted
+    }
+}

@@ -1,0 +1,31 @@
+//! A packet as the pipeline sees it: bounds-checked loads and stores, a head and a tail that move.
+
+/// The frame under way. Offsets are bytes from the start of the Ethernet header.
+///
+/// Every access is checked against the frame's end; after [`Packet::move_head`] and
+/// [`Packet::truncate`] offsets count from the new start.
+pub trait Packet {
+    /// Reads `N` bytes; `None` when they are not all inside the frame.
+    fn load<const N: usize>(&self, offset: usize) -> Option<[u8; N]>;
+
+    /// Writes `N` bytes; false, and nothing written, when they are not all inside the frame.
+    fn store<const N: usize>(&mut self, offset: usize, bytes: &[u8; N]) -> bool;
+
+    /// The frame's length in bytes.
+    fn len(&self) -> usize;
+
+    /// Whether the frame has no bytes.
+    fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Moves the frame's start by `bytes`: towards the front when positive (the frame grows), into
+    /// the frame when negative. New bytes have no defined value. False when there is no room.
+    fn move_head(&mut self, bytes: i32) -> bool;
+
+    /// Cuts the frame to `length` bytes, which must not be more than it has. False when it cannot.
+    fn truncate(&mut self, length: usize) -> bool;
+
+    /// The index of the interface that the frame came in on.
+    fn interface(&self) -> u32;
+}

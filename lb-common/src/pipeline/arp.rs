@@ -1,0 +1,51 @@
+//! ARP for the VIPs that tunlb owns (RFC 826), so that the director's stack needs no address.
+
+use network_types::arp::ArpHdr;
+
+use crate::{
+    address::{Address, MacAddress},
+    packet::Packet,
+    reason::{Reason, Verdict},
+    table::{Tables, Vip},
+    wire::ethernet::{self, ARP_LENGTH, ARP_REPLY, ARP_REQUEST, Ethernet},
+};
+
+/// Ethernet (IANA ARP hardware types).
+const HARDWARE_ETHERNET: [u8; 2] = [0, 1];
+
+/// Answers a request for an owned VIP; leaves everything else to the kernel.
+#[inline(always)]
+pub(super) fn answer<P: Packet, T: Tables>(
+    packet: &mut P,
+    tables: &T,
+    ethernet: &Ethernet,
+) -> Verdict {
+    let offset = ethernet.payload_offset();
+    let (Some(bytes), Some(interface)) = (packet.load::<ARP_LENGTH>(offset), tables.interface())
+    else {
+        return Reason::PassNotIpv4.pass();
+    };
+    let request = ethernet::arp_from_bytes(bytes);
+    let is_request = request.htype == HARDWARE_ETHERNET
+        && request.ptype == ethernet::IPV4.0
+        && request.oper == ARP_REQUEST
+        // A gratuitous request announces or disputes the address; it asks for no answer.
+        && request.spa != request.tpa;
+    let for_us =
+        ethernet.destination == MacAddress::BROADCAST || ethernet.destination == interface.mac;
+    if !is_request || !for_us || tables.vip(&Address::v4(request.tpa)) != Some(Vip::OWNED) {
+        return Reason::PassNotVip.pass();
+    }
+    let reply = ArpHdr {
+        oper: ARP_REPLY,
+        sha: interface.mac.0,
+        spa: request.tpa,
+        tha: request.sha,
+        tpa: request.spa,
+        ..request
+    };
+    let stored = packet.store(offset, &ethernet::arp_to_bytes(&reply))
+        && packet.store(0, &ethernet.source.0)
+        && packet.store(MacAddress::LENGTH, &interface.mac.0);
+    if stored { Reason::ArpAnswered.transmit() } else { Reason::DropInternal.drop() }
+}

@@ -1,0 +1,81 @@
+//! What stands in maps, and the trait through which the pipeline reads and writes it.
+//!
+//! Every type here is `repr(C)`, has no padding, and has its size asserted beside it; zerocopy's
+//! derives refuse padding, `bool` and `Option` at compile time.
+
+mod counters;
+mod interface;
+mod real_server;
+mod service;
+mod settings;
+mod vip;
+
+pub use counters::{Limiter, RateLimit, ServerCounters};
+pub use interface::Interface;
+pub use real_server::{RealServer, Vlan};
+pub use service::{LookupTable, Service, ServiceKey};
+pub use settings::{Config, LAYOUT, Settings};
+pub use vip::{Vip, VipFilter};
+
+use crate::{
+    address::Address,
+    flow::{FlowKey, FlowSet},
+    reason::Reason,
+};
+
+/// The addresses that packets may be for, and the counters of outcomes.
+pub trait Addresses {
+    /// The VIP (or, on a real server, the tunnel's end) with this address.
+    fn vip(&self, address: &Address) -> Option<Vip>;
+
+    /// Counts an outcome.
+    fn count(&self, reason: Reason);
+}
+
+/// The tables that the director decides by.
+pub trait Tables: Addresses {
+    /// Eight flow words of one cache line.
+    type FlowSet: FlowSet;
+
+    /// What was fixed when the program was loaded.
+    fn config(&self) -> Config;
+
+    /// Time since boot in ticks of 2^30 ns, from the kernel's coarse monotonic clock.
+    fn now(&self) -> u64;
+
+    /// A number nobody can predict.
+    fn random(&self) -> u32;
+
+    /// The interface that the program is attached to.
+    fn interface(&self) -> Option<&Interface>;
+
+    /// The filter that tells addresses that are certainly no VIP.
+    fn vip_filter(&self) -> Option<&VipFilter>;
+
+    /// The index of the service with this key.
+    fn service_index(&self, key: &ServiceKey) -> Option<u32>;
+
+    /// The service with this index.
+    fn service(&self, index: u32) -> Option<&Service>;
+
+    /// Advances the service's round-robin position and gives what it was before.
+    fn advance(&self, service: u32) -> u64;
+
+    /// The real-server index in this slot of the lookup tables.
+    fn lookup(&self, slot: u32) -> Option<u32>;
+
+    /// The real server with this index.
+    fn real_server(&self, index: u32) -> Option<&RealServer>;
+
+    /// The flow set with this number.
+    fn flow_set(&self, index: u32) -> Option<Self::FlowSet>;
+
+    /// Keeps a new flow's full key; the pipeline never reads it back.
+    fn store_flow_key(&self, slot: u32, key: &FlowKey);
+
+    /// Counts a packet of `bytes` (of IP) sent to the real server with this index.
+    fn count_real_server(&self, index: u32, bytes: u64, new_flow: bool);
+
+    /// Whether the limiter has one more to give in this tick.
+    fn admit(&self, limiter: Limiter) -> bool;
+}
