@@ -168,6 +168,10 @@ impl FlowSet for &[AtomicU64] {
         let word = &self[way & (WAYS - 1)];
         word.compare_exchange(old.0, new.0, Ordering::Relaxed, Ordering::Relaxed).is_ok()
     }
+
+    fn opaque(number: u64) -> u64 {
+        number
+    }
 }
 
 impl Addresses for &MemoryTables {

@@ -1,13 +1,13 @@
 //! Finding a flow in its two sets, and finding a place for a new one.
 
-use super::word::FlowWord;
+use super::{state::FlowState, word::FlowWord};
 
 /// Flow words in a set: 64 bytes, one cache line.
 pub const WAYS: usize = 8;
 
 /// How full the first set may be before a new flow looks at the second as well. Lower spreads
 /// better, higher keeps more flows in the line that is read first.
-const CROWDED: u32 = 5;
+const CROWDED: u64 = 5;
 
 /// Eight flow words that other CPUs read and change at the same time.
 pub trait FlowSet {
@@ -16,6 +16,9 @@ pub trait FlowSet {
 
     /// Replaces a word if it is still `old`; whether it was.
     fn replace(&self, way: usize, old: FlowWord, new: FlowWord) -> bool;
+
+    /// The same number, of which the compiler knows nothing.
+    fn opaque(number: u64) -> u64;
 }
 
 /// The way that holds the flow with this tag.
@@ -43,64 +46,107 @@ pub struct Place {
     pub old: FlowWord,
 }
 
-/// The cheapest word of one set to give up, its price, and how many words are in use.
+/// The cheapest word of one set to give up, and how many words are worth keeping.
 #[derive(Clone, Copy)]
 struct Offer {
-    price: u32,
-    way: usize,
-    old: FlowWord,
-    used: u32,
+    score: u64,
+    used: u64,
+}
+
+impl Offer {
+    /// The way of the cheapest word.
+    #[inline(always)]
+    const fn way(self) -> usize {
+        self.score as usize & (WAYS - 1)
+    }
+
+    /// Its price, to be compared with another set's.
+    #[inline(always)]
+    const fn price(self) -> u64 {
+        self.score >> PRICE_SHIFT
+    }
+}
+
+/// A score is a price and, below it, the way: one number holds all that is to be known.
+const PRICE_SHIFT: u32 = 4;
+/// A price is a class and, below it, how recently the flow was seen.
+const CLASS_SHIFT: u32 = PRICE_SHIFT + 16;
+/// The classes, cheapest first. Those worth keeping have bit 1 set.
+const EMPTY: u64 = 0;
+const EXPIRED: u64 = 1;
+const HALF_OPEN: u64 = 2;
+const OPEN: u64 = 3;
+
+/// By state: the class of a flow that has not expired, above its timeout in ticks.
+const CLASS_AND_TIMEOUT: [u64; 16] = {
+    let mut table = [0; 16];
+    // No flow is in this state: it is that of an empty word, which never expires.
+    table[FlowState::NONE.0 as usize] = EMPTY << 16 | 0xffff;
+    let mut state = 1;
+    while state < 16 {
+        let flow = FlowState(state as u8);
+        let class = if flow.is_half_open() { HALF_OPEN } else { OPEN };
+        table[state] = class << 16 | flow.timeout_ticks() as u64;
+        state += 1;
+    }
+    table
+};
+
+/// All ones when `a < b`, else 0, without a branch. Both are below 2^63.
+#[inline(always)]
+fn less<S: FlowSet>(a: u64, b: u64) -> u64 {
+    S::opaque((a.wrapping_sub(b) as i64 >> 63) as u64)
 }
 
 /// What giving up a word costs: nothing for an empty one, then expired, then half-open, then the
 /// rest; within a class the least recently seen is cheapest.
+///
+/// Without branches: the verifier would walk every combination of the outcomes of eight words.
 #[inline(always)]
-fn price(word: FlowWord, now: u64) -> u32 {
-    let recency = 0xffff - u32::from(word.age(now));
-    if word.is_empty() {
-        0
-    } else if word.is_expired(now) {
-        1 << 16
-    } else if word.state().is_half_open() {
-        2 << 16 | recency
-    } else {
-        3 << 16 | recency
-    }
+fn score<S: FlowSet>(word: FlowWord, way: usize, now: u64) -> u64 {
+    let entry = CLASS_AND_TIMEOUT[word.state().0 as usize & 0xf];
+    let age = u64::from(word.age(now));
+    let expired = less::<S>(entry & 0xffff, age);
+    let class = entry >> 16 & !expired | EXPIRED & expired;
+    class << CLASS_SHIFT | (0xffff - age) << PRICE_SHIFT | way as u64
 }
 
 #[inline(always)]
 fn offer<S: FlowSet>(set: &S, now: u64) -> Offer {
-    let mut best = Offer { price: u32::MAX, way: 0, old: FlowWord::EMPTY, used: 0 };
-    let mut way = 0;
-    while way < WAYS {
-        let old = set.word(way);
-        let price = price(old, now);
-        if price >= 2 << 16 {
-            best.used += 1;
-        }
-        if price < best.price {
-            best = Offer { price, way, old, used: best.used };
-        }
+    let mut best = Offer { score: score::<S>(set.word(0), 0, now), used: 0 };
+    best.used = best.score >> (CLASS_SHIFT + 1);
+    let mut way = 1;
+    // Not unrolled: LLVM would hold all eight words at once, more than the stack takes.
+    while (way as u64) < S::opaque(WAYS as u64) {
+        let score = score::<S>(set.word(way), way, now);
+        best.used += score >> (CLASS_SHIFT + 1);
+        let better = less::<S>(score, best.score);
+        best.score = best.score & !better | score & better;
         way += 1;
     }
     best
 }
 
 /// Chooses where a new flow goes: into the first set while that is not crowded, else into the
-/// emptier of the two; when both are full, in place of the cheapest word.
+/// emptier of the two; when both are full, in place of the cheapest word. `None` when another CPU
+/// took the place meanwhile.
 #[inline(always)]
-pub fn place<S: FlowSet>(first: &S, second: &S, now: u64) -> Place {
+pub fn place<S: FlowSet>(first: &S, second: &S, now: u64) -> Option<Place> {
     let a = offer(first, now);
     if a.used < CROWDED {
-        return Place { set: 0, way: a.way, old: a.old };
+        return confirm(first, 0, a, now);
     }
     let b = offer(second, now);
-    let full = WAYS as u32;
+    let full = WAYS as u64;
     let take_second =
-        if a.used == full && b.used == full { b.price < a.price } else { b.used < a.used };
-    if take_second {
-        Place { set: 1, way: b.way, old: b.old }
-    } else {
-        Place { set: 0, way: a.way, old: a.old }
-    }
+        if a.used == full && b.used == full { b.price() < a.price() } else { b.used < a.used };
+    if take_second { confirm(second, 1, b, now) } else { confirm(first, 0, a, now) }
+}
+
+/// Reads the offered word again, and sees that it is still what was offered.
+#[inline(always)]
+fn confirm<S: FlowSet>(set: &S, number: usize, offer: Offer, now: u64) -> Option<Place> {
+    let way = offer.way();
+    let old = set.word(way);
+    (score::<S>(old, way, now) == offer.score).then_some(Place { set: number, way, old })
 }

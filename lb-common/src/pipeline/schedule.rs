@@ -42,8 +42,11 @@ pub(super) fn open<'t, T: Tables>(
     };
 
     let place = match stale {
-        Some(place) => place,
+        Some(place) => Some(place),
         None => place(first, second, now),
+    };
+    let Some(place) = place else {
+        return Err(Reason::DropContended.drop().into());
     };
     let set = if place.set == 0 { first } else { second };
     let word = FlowWord::new(tag, index as u16, state, now);

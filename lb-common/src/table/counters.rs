@@ -23,6 +23,10 @@ pub struct ServerCounters {
     pub reserved: u64,
 }
 
+/// Slots for counters of reasons: more than there are reasons, so that a later program with more of
+/// them can take over the maps of an earlier one.
+pub const REASONS: u32 = 64;
+
 /// What is limited per second and CPU.
 #[repr(u32)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -65,3 +69,4 @@ impl RateLimit {
 
 const _: () = assert!(size_of::<ServerCounters>() == 32);
 const _: () = assert!(size_of::<RateLimit>() == 16);
+const _: () = assert!(crate::Reason::ALL.len() <= REASONS as usize);

@@ -1,7 +1,9 @@
 //! What stands in maps, and the trait through which the pipeline reads and writes it.
 //!
 //! Every type here is `repr(C)`, has no padding, and has its size asserted beside it; zerocopy's
-//! derives refuse padding, `bool` and `Option` at compile time.
+//! derives refuse padding, `bool` and `Option` at compile time. Arrays that the data path reads hold
+//! values of 64 or 128 bytes and start on a page, so a value fills cache lines without an alignment
+//! of the type's own (LLVM's BPF backend cannot copy types aligned to more than 8).
 
 mod counters;
 mod interface;
@@ -10,7 +12,7 @@ mod service;
 mod settings;
 mod vip;
 
-pub use counters::{Limiter, RateLimit, ServerCounters};
+pub use counters::{Limiter, REASONS, RateLimit, ServerCounters};
 pub use interface::Interface;
 pub use real_server::{RealServer, Vlan};
 pub use service::{LookupTable, Service, ServiceKey};

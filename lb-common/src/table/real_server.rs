@@ -34,7 +34,7 @@ impl Vlan {
 ///
 /// Userspace writes it in words of 8 bytes through a shared mapping; the fields that one word holds
 /// change together. `service` is written last when a server is added and first when it goes.
-#[repr(C, align(128))]
+#[repr(C)]
 #[derive(
     Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
 )]
@@ -42,8 +42,6 @@ pub struct RealServer {
     /// The service it serves. A flow that finds this entry by its index is confirmed against it,
     /// so a stale or colliding flow word never sends a packet to a server that does not serve it.
     pub service: ServiceKey,
-    /// The egress interface's index; 0 when there is no resolved next hop.
-    pub interface: u32,
     /// The next hop's Ethernet address.
     pub next_hop: MacAddress,
     /// The tag that the egress VLAN wants.
@@ -52,18 +50,21 @@ pub struct RealServer {
     pub source_mac: MacAddress,
     /// The path's MTU in bytes, for the outer packet.
     pub mtu: u16,
+    /// The egress interface's index; 0 when there is no resolved next hop.
+    pub interface: u32,
+    /// The index of `service`.
+    pub service_index: u32,
     /// The outer packet's destination.
     pub address: Address,
     /// The outer packet's source: the route's preferred source.
     pub source: Address,
-    /// The index of `service`.
-    pub service_index: u32,
     /// The weight; 0 takes no new flows.
     pub weight: u32,
     /// Zero.
-    pub reserved: [u64; 6],
+    pub reserved: [u32; 11],
 }
 
-const _: () = assert!(size_of::<RealServer>() == 128 && align_of::<RealServer>() == 128);
+const _: () = assert!(size_of::<RealServer>() == 128 && align_of::<RealServer>() == 8);
 const _: () = assert!(core::mem::offset_of!(RealServer, next_hop) == 24);
 const _: () = assert!(core::mem::offset_of!(RealServer, source_mac) == 32);
+const _: () = assert!(core::mem::offset_of!(RealServer, source) == 64);

@@ -30,14 +30,16 @@ pub struct ServiceKey {
     /// The IP protocol number; 0 marks an entry that is not in use.
     pub protocol: u8,
     /// Zero.
-    pub reserved: u8,
+    pub zero: u8,
+    /// Zero.
+    pub reserved: u32,
 }
 
 impl ServiceKey {
     /// The key of a service.
     #[inline(always)]
     pub const fn new(address: Address, port: Be16, protocol: u8) -> Self {
-        Self { address, port, protocol, reserved: 0 }
+        Self { address, port, protocol, zero: 0, reserved: 0 }
     }
 }
 
@@ -74,7 +76,7 @@ impl LookupTable {
 }
 
 /// A virtual service, one cache line. Userspace writes all of it but `position`, word by word.
-#[repr(C, align(64))]
+#[repr(C)]
 #[derive(
     Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
 )]
@@ -88,7 +90,7 @@ pub struct Service {
     /// [`Service::ROUND_ROBIN`] or [`Service::WEIGHTED_ROUND_ROBIN`].
     pub scheduler: u32,
     /// Zero.
-    pub reserved: [u64; 3],
+    pub reserved: [u32; 5],
 }
 
 impl Service {
@@ -98,5 +100,5 @@ impl Service {
     pub const WEIGHTED_ROUND_ROBIN: u32 = 2;
 }
 
-const _: () = assert!(size_of::<ServiceKey>() == 20 && align_of::<ServiceKey>() == 1);
-const _: () = assert!(size_of::<Service>() == 64 && align_of::<Service>() == 64);
+const _: () = assert!(size_of::<ServiceKey>() == 24 && align_of::<ServiceKey>() == 8);
+const _: () = assert!(size_of::<Service>() == 64 && align_of::<Service>() == 8);

@@ -23,7 +23,7 @@ impl Vip {
 /// A bitmap over hashed addresses: a clear bit means "certainly no VIP".
 ///
 /// One line of it decides for nearly every packet that is not for a VIP.
-#[repr(C, align(64))]
+#[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
 pub struct VipFilter {
     words: [u64; Self::WORDS],

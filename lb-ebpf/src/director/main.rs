@@ -1,0 +1,28 @@
+//! The director's program: lb-common's pipeline over XDP and BPF maps.
+#![no_std]
+#![no_main]
+#![feature(asm_experimental_arch, core_intrinsics)]
+#![expect(internal_features, reason = "BPF has no compare-and-swap in core::sync::atomic")]
+
+mod maps;
+
+use aya_ebpf::{macros::xdp, programs::XdpContext};
+use aya_log_ebpf::debug;
+use lb_ebpf::XdpPacket;
+
+lb_ebpf::license!();
+
+/// Balances what is for a VIP, passes everything else.
+#[xdp]
+pub fn director(context: XdpContext) -> u32 {
+    let mut packet = XdpPacket::new(context);
+    let verdict = lb_common::director(&mut packet, &maps::Maps);
+    // Dead code to the verifier unless the log level was raised at load.
+    debug!(
+        packet.context(),
+        "interface {} reason {}",
+        packet.context().ingress_ifindex() as u32,
+        verdict.reason as u32
+    );
+    lb_ebpf::action(verdict.action)
+}

@@ -1,0 +1,26 @@
+//! What the XDP programs share: the frame under way, and the counters of outcomes.
+//!
+//! Not for: deciding anything. That is lb-common's; here is only fetching and storing.
+#![no_std]
+#![cfg_attr(target_arch = "bpf", feature(asm_experimental_arch))]
+
+mod xdp;
+
+pub use xdp::{XdpPacket, action};
+
+/// The licence that the kernel reads before it lets a program call GPL-only helpers.
+#[macro_export]
+macro_rules! license {
+    () => {
+        #[unsafe(no_mangle)]
+        #[unsafe(link_section = "license")]
+        static LICENSE: [u8; 13] = *b"Dual MIT/GPL\0";
+
+        #[cfg(target_arch = "bpf")]
+        #[panic_handler]
+        fn panic(_: &core::panic::PanicInfo<'_>) -> ! {
+            // No panic is reachable: the verifier would reject this endless loop.
+            loop {}
+        }
+    };
+}

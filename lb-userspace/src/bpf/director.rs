@@ -1,0 +1,285 @@
+//! The director's pinned maps and its programs, made or taken over.
+
+use std::{
+    fs::File,
+    io::Read,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use aya::{EbpfLoader, maps::MapData};
+use lb_common::{
+    MacAddress,
+    flow::{HashSeed, WAYS},
+    table::{Interface, LAYOUT, Settings},
+};
+use zerocopy::IntoBytes;
+
+use super::{
+    BpfError, Loaded, Mode,
+    layout::{self, INTERFACES},
+    link::{self, LinkPin},
+    maps::MapStore,
+    object, pin,
+};
+use crate::store::{Capacity, Store};
+
+/// How to open a director.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// The directory for pins, on a BPF file system.
+    pub pin: PathBuf,
+    /// Table sizes.
+    pub capacity: Capacity,
+    /// ICMP errors per second and CPU.
+    pub icmp_limit: u32,
+    /// Whether the program logs every outcome through aya-log.
+    pub debug: bool,
+}
+
+/// The director's data path.
+pub struct Director {
+    options: Options,
+    settings: Settings,
+    store: MapStore,
+}
+
+/// An interface that the director's program is attached to.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Attachment {
+    /// The interface's name.
+    pub interface: String,
+    /// Its index.
+    pub index: u32,
+    /// How XDP runs on it.
+    pub mode: Mode,
+}
+
+impl From<LinkPin> for Attachment {
+    fn from(pin: LinkPin) -> Self {
+        let LinkPin { mode, index, interface } = pin;
+        Self { interface, index, mode }
+    }
+}
+
+impl Director {
+    /// Opens the maps pinned in a directory, or makes them. Attaches nothing.
+    ///
+    /// # Errors
+    /// When not privileged, when the directory cannot hold pins, or when what is pinned there was
+    /// made with other sizes or by another version; nothing is changed then.
+    pub fn open(options: &Options) -> Result<Self, BpfError> {
+        let options = options.clone();
+        let directory = options.pin.as_path();
+        if !nix::unistd::geteuid().is_root() {
+            return Err(BpfError::NotPrivileged);
+        }
+        pin::prepare(directory)?;
+        let layouts = layout::director(&options.capacity);
+        let pinned = pin::names(directory)?;
+        for layout in layouts.iter().filter(|layout| pinned.iter().any(|name| name == layout.name))
+        {
+            layout::check(directory, layout)?;
+        }
+        let flow_sets = options.capacity.flows / WAYS as u32;
+        let settings = match existing_settings(directory, &pinned)? {
+            Some(settings) => settings,
+            None => Settings { layout: LAYOUT, flow_sets, seed: random_seed()? },
+        };
+        let director = Self { store: Self::create(&options, &settings)?, options, settings };
+        // Made or found: every map is what this program was built for.
+        for layout in &layouts {
+            layout::check(&director.options.pin, layout)?;
+        }
+        Ok(director)
+    }
+
+    /// Creates the maps that are not pinned yet and opens all of them.
+    fn create(options: &Options, settings: &Settings) -> Result<MapStore, BpfError> {
+        let layouts = layout::director(&options.capacity);
+        let mut loader = EbpfLoader::new();
+        loader.default_map_pin_directory(&options.pin);
+        for layout in &layouts {
+            loader.map_max_entries(layout.name, layout.entries);
+        }
+        drop(object::DIRECTOR.load(&mut loader)?);
+        write_settings(&options.pin, settings)?;
+        MapStore::open(&options.pin, options.capacity)
+    }
+
+    /// Loads a program for the interface in this slot.
+    ///
+    /// # Errors
+    /// When the kernel refuses it.
+    pub fn load(&self, slot: u32) -> Result<Loaded, BpfError> {
+        let Settings { layout: _, flow_sets, seed: HashSeed([seed_0, seed_1, seed_2, seed_3]) } =
+            self.settings;
+        let set_mask = flow_sets - 1;
+        // aya-log's levels: 0 is off, 4 is debug.
+        let log_level: u8 = if self.options.debug { 4 } else { 0 };
+        let mut loader = EbpfLoader::new();
+        loader
+            .default_map_pin_directory(&self.options.pin)
+            .override_global("SEED_0", &seed_0, true)
+            .override_global("SEED_1", &seed_1, true)
+            .override_global("SEED_2", &seed_2, true)
+            .override_global("SEED_3", &seed_3, true)
+            .override_global("SET_MASK", &set_mask, true)
+            .override_global("ICMP_LIMIT", &self.options.icmp_limit, true)
+            .override_global("INTERFACE_SLOT", &slot, true)
+            .override_global("AYA_LOG_LEVEL", &log_level, true);
+        object::DIRECTOR.program(&mut loader)
+    }
+
+    /// Attaches the program to an interface, or replaces the program that runs there already
+    /// without losing a packet. Whether it was the latter.
+    ///
+    /// # Errors
+    /// When the slot is beyond the interface table, or the kernel refuses.
+    pub fn attach(
+        &mut self,
+        interface: &str,
+        index: u32,
+        mac: MacAddress,
+        slot: u32,
+        mode: Mode,
+    ) -> Result<bool, BpfError> {
+        let pin = LinkPin { mode, index, interface: interface.into() };
+        if slot >= INTERFACES {
+            return Err(BpfError::Attach {
+                interface: interface.into(),
+                mode,
+                hint: "a director takes at most 64 interfaces",
+                source: std::io::Error::from(std::io::ErrorKind::InvalidInput).into(),
+            });
+        }
+        let stale = LinkPin::list(&self.options.pin)?
+            .into_iter()
+            .filter(|other| other.interface == interface && *other != pin);
+        for other in stale {
+            pin::remove(&other.path(&self.options.pin))?;
+        }
+        self.store.set_interface(slot, Interface { mac, reserved: 0 });
+        let mut program = self.load(slot)?;
+        let adopted = link::attach(&mut program, &self.options.pin, &pin)?;
+        if self.options.debug {
+            log_from(&mut program);
+        }
+        Ok(adopted)
+    }
+
+    /// Where the program is attached.
+    ///
+    /// # Errors
+    /// When the pin directory cannot be read.
+    pub fn attachments(&self) -> Result<Vec<Attachment>, BpfError> {
+        attachments(&self.options.pin)
+    }
+
+    /// Detaches the program from an interface; none of its packets are balanced any more.
+    ///
+    /// # Errors
+    /// When the pin cannot be removed.
+    pub fn detach(&mut self, interface: &str) -> Result<(), BpfError> {
+        for pin in LinkPin::list(&self.options.pin)? {
+            if pin.interface == interface {
+                pin::remove(&pin.path(&self.options.pin))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The tables.
+    pub fn store(&mut self) -> &mut MapStore {
+        &mut self.store
+    }
+
+    /// Removes everything that is pinned in a directory: programs, flows, counters. Whether there
+    /// was anything.
+    ///
+    /// # Errors
+    /// When a pin cannot be removed, or the directory holds something else besides.
+    pub fn remove(directory: &Path) -> Result<bool, BpfError> {
+        let names = pin::names(directory)?;
+        for link in LinkPin::list(directory)? {
+            pin::remove(&link.path(directory))?;
+        }
+        let any_size = Capacity { services: 0, real_servers: 0, lookup: 0, vips: 0, flows: 0 };
+        for layout in layout::director(&any_size) {
+            pin::remove(&directory.join(layout.name))?;
+        }
+        pin::remove_directory(directory)?;
+        Ok(!names.is_empty())
+    }
+}
+
+/// Where the program pinned in a directory is attached.
+fn attachments(directory: &Path) -> Result<Vec<Attachment>, BpfError> {
+    Ok(LinkPin::list(directory)?.into_iter().map(Attachment::from).collect())
+}
+
+type SettingsMap<T> = aya::maps::Array<T, [u8; size_of::<Settings>()]>;
+
+const SETTINGS: &str = "SETTINGS";
+
+fn open_settings(directory: &Path) -> Result<SettingsMap<MapData>, BpfError> {
+    let map = |source| BpfError::Map { name: SETTINGS.into(), source };
+    let data = MapData::from_pin(directory.join(SETTINGS)).map_err(map)?;
+    aya::maps::Map::Array(data).try_into().map_err(map)
+}
+
+/// The settings of pinned maps, if there are any.
+fn existing_settings(directory: &Path, pinned: &[String]) -> Result<Option<Settings>, BpfError> {
+    if !pinned.iter().any(|name| name == SETTINGS) {
+        return Ok(None);
+    }
+    let bytes = open_settings(directory)?
+        .get(&0, 0)
+        .map_err(|source| BpfError::Map { name: SETTINGS.into(), source })?;
+    let settings: Settings = zerocopy::transmute!(bytes);
+    match settings.layout {
+        // Created but never written: the daemon died in between.
+        0 => Ok(None),
+        LAYOUT => Ok(Some(settings)),
+        other => Err(BpfError::Layout {
+            path: directory.join(SETTINGS),
+            found: format!("layout {other}"),
+            wanted: format!("layout {LAYOUT}"),
+        }),
+    }
+}
+
+fn write_settings(directory: &Path, settings: &Settings) -> Result<(), BpfError> {
+    let mut bytes = [0; size_of::<Settings>()];
+    bytes.copy_from_slice(settings.as_bytes());
+    open_settings(directory)?
+        .set(0, bytes, 0)
+        .map_err(|source| BpfError::Map { name: SETTINGS.into(), source })
+}
+
+fn random_seed() -> Result<HashSeed, BpfError> {
+    let path = Path::new("/dev/urandom");
+    let mut seed = HashSeed([0; 4]);
+    File::open(path)
+        .and_then(|mut file| file.read_exact(seed.as_mut_bytes()))
+        .map_err(|source| BpfError::Io { path: path.into(), source })?;
+    Ok(seed)
+}
+
+/// How often the program's log is read.
+const LOG_INTERVAL: Duration = Duration::from_millis(100);
+
+/// Prints what the program logs, for as long as this process runs.
+fn log_from(program: &mut Loaded) {
+    match aya_log::EbpfLogger::init(&mut program.ebpf) {
+        Ok(mut logger) => {
+            tokio::spawn(async move {
+                loop {
+                    logger.flush();
+                    tokio::time::sleep(LOG_INTERVAL).await;
+                }
+            });
+        }
+        Err(error) => tracing::warn!(%error, "cannot read the program's log"),
+    }
+}

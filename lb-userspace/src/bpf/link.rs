@@ -1,0 +1,167 @@
+//! XDP links, pinned so that the program outlives the process that attached it.
+
+use std::{
+    fmt, io,
+    path::{Path, PathBuf},
+};
+
+use aya::programs::{
+    ProgramError, XdpMode,
+    links::{FdLink, PinnedLink},
+    xdp::XdpLink,
+};
+
+use super::{BpfError, Loaded, pin};
+
+/// How XDP runs on an interface.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Mode {
+    /// In the driver.
+    Native,
+    /// In the kernel's stack, for drivers without XDP: slower, and only on request.
+    Generic,
+}
+
+impl fmt::Display for Mode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Native => "native",
+            Self::Generic => "generic",
+        })
+    }
+}
+
+/// A pinned link's name tells what it is of: mode, interface index, interface name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct LinkPin {
+    pub(super) mode: Mode,
+    pub(super) index: u32,
+    pub(super) interface: String,
+}
+
+const PREFIX: &str = "xdp";
+
+impl LinkPin {
+    fn name(&self) -> String {
+        // Interface names may hold a dot (eth0.100), which bpffs refuses in names.
+        let interface = self.interface.replace('.', "%");
+        format!("{PREFIX}-{}-{}-{interface}", self.mode, self.index)
+    }
+
+    pub(super) fn path(&self, directory: &Path) -> PathBuf {
+        directory.join(self.name())
+    }
+
+    fn parse(name: &str) -> Option<Self> {
+        let mut parts = name.splitn(4, '-');
+        let is_link = parts.next()? == PREFIX;
+        let mode = match parts.next()? {
+            "native" => Mode::Native,
+            "generic" => Mode::Generic,
+            _ => return None,
+        };
+        let index = parts.next()?.parse().ok()?;
+        let interface = parts.next()?.replace('%', ".");
+        is_link.then_some(Self { mode, index, interface })
+    }
+
+    /// Every link pinned in a directory.
+    pub(super) fn list(directory: &Path) -> Result<Vec<Self>, BpfError> {
+        Ok(pin::names(directory)?.iter().filter_map(|name| Self::parse(name)).collect())
+    }
+}
+
+/// Attaches a program and pins the link, or puts the program into the link pinned for the same
+/// interface and mode already. Whether it was the latter.
+pub(super) fn attach(
+    program: &mut Loaded,
+    directory: &Path,
+    pin: &LinkPin,
+) -> Result<bool, BpfError> {
+    let path = pin.path(directory);
+    if path.exists() {
+        match replace(program, &path) {
+            Ok(()) => return Ok(true),
+            // ENOLINK: the interface is gone, and a new one has taken its index and name.
+            Err(ProgramError::SyscallError(error))
+                if error.io_error.raw_os_error() == Some(libc::ENOLINK) =>
+            {
+                pin::remove(&path)?;
+            }
+            Err(source) => return Err(BpfError::Link { path, source: Box::new(source) }),
+        }
+    }
+    let mode = match pin.mode {
+        Mode::Native => XdpMode::Driver,
+        Mode::Generic => XdpMode::Skb,
+    };
+    let refused = |hint, source| BpfError::Attach {
+        interface: pin.interface.clone(),
+        mode: pin.mode,
+        hint,
+        source,
+    };
+    let xdp = program.xdp()?;
+    let id = xdp
+        .attach_to_if_index(pin.index, mode)
+        .map_err(|error| refused(attach_hint(&error), Box::new(error)))?;
+    let link = xdp.take_link(id).map_err(|error| refused("internal error", Box::new(error)))?;
+    let Ok(link) = FdLink::try_from(link) else {
+        let error = io::Error::from(io::ErrorKind::Unsupported);
+        return Err(refused(
+            "the kernel has no XDP links (Linux 5.9), so the program could not outlive tunlb",
+            Box::new(error),
+        ));
+    };
+    link.pin(&path).map_err(|source| BpfError::Link { path, source: Box::new(source) })?;
+    Ok(false)
+}
+
+fn replace(program: &mut Loaded, path: &Path) -> Result<(), ProgramError> {
+    let invalid = |error: Box<dyn std::error::Error + Send + Sync>| {
+        ProgramError::IOError(io::Error::new(io::ErrorKind::InvalidData, error))
+    };
+    let link = PinnedLink::from_pin(path).map_err(|error| invalid(Box::new(error)))?;
+    let link = XdpLink::try_from(FdLink::from(link)).map_err(|error| invalid(Box::new(error)))?;
+    let xdp = program.xdp().map_err(|error| invalid(Box::new(error)))?;
+    let id = xdp.attach_to_link(link)?;
+    // The pin keeps the link; this handle is not needed any more.
+    drop(xdp.take_link(id)?);
+    Ok(())
+}
+
+/// What to do about a refused attachment.
+fn attach_hint(error: &ProgramError) -> &'static str {
+    let code = match error {
+        ProgramError::SyscallError(error) => error.io_error.raw_os_error(),
+        _ => None,
+    };
+    match code {
+        Some(libc::EBUSY) => {
+            "another XDP program is attached; see `ip link show` and detach it with `ip link set dev IF xdp off`"
+        }
+        Some(libc::EEXIST) => {
+            "a program is attached in the other XDP mode; detach it with `ip link set dev IF xdp off`"
+        }
+        Some(libc::EOPNOTSUPP | libc::EINVAL) => {
+            "the driver has no native XDP (or not with the interface's MTU or offloads); ask for generic mode, which is slower"
+        }
+        Some(libc::ENODEV) => "there is no such interface",
+        Some(libc::EPERM) => "root is needed",
+        _ => "the kernel refused",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pin_name_survives_dots_and_dashes_in_interface_names() {
+        let pin = LinkPin { mode: Mode::Generic, index: 7, interface: "br-lan.100".into() };
+        assert_eq!(pin.name(), "xdp-generic-7-br-lan%100");
+        assert_eq!(LinkPin::parse(&pin.name()), Some(pin));
+        assert_eq!(LinkPin::parse("FLOWS"), None);
+    }
+}

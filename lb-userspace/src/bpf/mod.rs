@@ -1,0 +1,21 @@
+//! The one module that talks to bpf(2): objects, pins, maps, programs, links.
+//!
+//! Not for: what the entries of the maps mean; that is `tables`' and lb-common's.
+
+mod director;
+mod error;
+mod layout;
+mod link;
+mod maps;
+mod object;
+mod pass;
+mod pin;
+mod realserver;
+
+pub use director::{Attachment, Director, Options};
+pub use error::BpfError;
+pub use link::Mode;
+pub use maps::MapStore;
+pub use object::{Loaded, TestRun};
+pub use pass::{Pass, attach_pass};
+pub use realserver::{XdpUnwrapper, test_program};

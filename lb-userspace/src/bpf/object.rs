@@ -1,0 +1,127 @@
+//! The committed objects, and a program loaded from one.
+
+use std::time::Duration;
+
+use aya::{
+    Ebpf, EbpfLoader, include_bytes_aligned,
+    programs::{TestRun as _, TestRunAttrs, TestRunOptions, Xdp},
+};
+use lb_common::Action;
+
+use super::BpfError;
+
+/// The director.
+pub(super) const DIRECTOR: Object = Object {
+    name: "director",
+    bytes: include_bytes_aligned!("../../../lb-ebpf/object/director.o"),
+};
+/// The real server's unwrapping.
+pub(super) const REALSERVER: Object = Object {
+    name: "realserver",
+    bytes: include_bytes_aligned!("../../../lb-ebpf/object/realserver.o"),
+};
+/// Passes everything.
+pub(super) const PASS: Object =
+    Object { name: "pass", bytes: include_bytes_aligned!("../../../lb-ebpf/object/pass.o") };
+
+/// An object with one program of the same name.
+pub(super) struct Object {
+    pub(super) name: &'static str,
+    bytes: &'static [u8],
+}
+
+impl Object {
+    /// Creates (or opens) the object's maps.
+    pub(super) fn load(&self, loader: &mut EbpfLoader<'_>) -> Result<Ebpf, BpfError> {
+        loader.load(self.bytes).map_err(|source| {
+            if nix::unistd::geteuid().is_root() {
+                BpfError::Object { name: self.name, source: Box::new(source) }
+            } else {
+                BpfError::NotPrivileged
+            }
+        })
+    }
+
+    /// Loads the object's program.
+    pub(super) fn program(&self, loader: &mut EbpfLoader<'_>) -> Result<Loaded, BpfError> {
+        let mut loaded = Loaded { ebpf: self.load(loader)?, name: self.name };
+        let name = loaded.name;
+        loaded
+            .xdp()?
+            .load()
+            .map_err(|source| BpfError::Program { name, source: Box::new(source) })?;
+        Ok(loaded)
+    }
+}
+
+/// A loaded XDP program with its maps.
+pub struct Loaded {
+    pub(super) ebpf: Ebpf,
+    name: &'static str,
+}
+
+/// What a test run did to a frame.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TestRun {
+    /// The program's answer. A redirect's interface is not told.
+    pub action: Action,
+    /// The frame afterwards.
+    pub frame: Vec<u8>,
+}
+
+impl Loaded {
+    /// The program.
+    pub(super) fn xdp(&mut self) -> Result<&mut Xdp, BpfError> {
+        let name = self.name;
+        let missing = aya::programs::ProgramError::NotLoaded;
+        match self.ebpf.program_mut(name).map(<&mut Xdp>::try_from) {
+            Some(Ok(program)) => Ok(program),
+            Some(Err(source)) => Err(BpfError::Program { name, source: Box::new(source) }),
+            None => Err(BpfError::Program { name, source: Box::new(missing) }),
+        }
+    }
+
+    /// Runs the program once on a frame (BPF_PROG_TEST_RUN) that came in on this network
+    /// namespace's loopback interface, index 1.
+    ///
+    /// # Errors
+    /// What the kernel says, e.g. of a frame shorter than an Ethernet header.
+    pub fn test_run(&mut self, frame: &[u8]) -> Result<TestRun, BpfError> {
+        /// Room for what the program adds, and for an ICMP error about a short frame.
+        const ROOM: usize = 256;
+        let mut out = vec![0; frame.len() + ROOM];
+        let (answer, length, _) = self.run(frame, &mut out, 1)?;
+        out.truncate(length);
+        let action = match answer {
+            1 => Action::Drop,
+            2 => Action::Pass,
+            3 => Action::Transmit,
+            4 => Action::Redirect(0),
+            other => unreachable!("the program answered {other}, which is no answer of ours"),
+        };
+        Ok(TestRun { action, frame: out })
+    }
+
+    /// Runs the program `repeat` times; the mean time of a run.
+    fn run(
+        &mut self,
+        frame: &[u8],
+        out: &mut [u8],
+        repeat: u32,
+    ) -> Result<(u32, usize, Duration), BpfError> {
+        let name = self.name;
+        let options = TestRunOptions {
+            data_in: Some(frame),
+            data_out: Some(out),
+            ctx_in: None,
+            ctx_out: None,
+            repeat,
+            attrs: TestRunAttrs::new(),
+        };
+        let result = self
+            .xdp()?
+            .test_run(options)
+            .map_err(|source| BpfError::Program { name, source: Box::new(source) })?;
+        Ok((result.return_value, result.data_size_out as usize, result.duration))
+    }
+}
