@@ -1,0 +1,90 @@
+//! `build-ebpf --check`: fails when the committed objects are not what the source gives.
+
+use std::collections::BTreeMap;
+
+use anyhow::{Context as _, Result, bail};
+
+use super::{
+    build::{self, Lock},
+    record::{self, Record},
+    toolchain::{Route, Toolchain},
+};
+use crate::repo::Repo;
+
+/// What to do about any drift.
+const REMEDY: &str = "run `cargo xtask build-ebpf` and commit lb-ebpf/object";
+
+/// Compares the committed objects with their record, and with a rebuild where the toolchain allows.
+pub(crate) fn check(repo: &Repo, route: Option<Route>) -> Result<()> {
+    let record = Record::read(repo)?;
+    let drift = record.drift(repo)?;
+    if !drift.is_empty() {
+        bail!(
+            "the committed BPF objects have drifted; {REMEDY}\n  {}",
+            drift.join("\n  ")
+        );
+    }
+    println!("lb-ebpf/object: source and objects are as recorded");
+
+    let toolchain = match Toolchain::find_for(&record.toolchain, route) {
+        Ok(toolchain) => toolchain,
+        Err(error) => {
+            println!("not rebuilt: {error:#}");
+            return Ok(());
+        }
+    };
+    // Fresh, so that nothing left over from an earlier build can hide a difference.
+    let target = tempfile::tempdir().context("cannot create a temporary folder")?;
+    let rebuilt = build::build(repo, &toolchain, target.path(), Lock::Fixed)?;
+    if toolchain.identity != record.toolchain || record.flags != build::FLAGS {
+        println!(
+            "rebuilt, but not compared: the objects were built by another toolchain or with other flags\n  \
+             recorded: {:?}\n  here:     {:?}",
+            record.toolchain, toolchain.identity
+        );
+        return Ok(());
+    }
+    let differing = differing(&record::read_objects(repo)?, &rebuilt);
+    if !differing.is_empty() {
+        bail!(
+            "a rebuild gives other bytes for {}; {REMEDY}",
+            differing.join(", ")
+        );
+    }
+    println!("rebuilt with the recorded toolchain: byte-identical");
+    Ok(())
+}
+
+/// The names of all objects that are not the same, or not there, on both sides.
+fn differing(
+    committed: &BTreeMap<String, Vec<u8>>,
+    rebuilt: &BTreeMap<String, Vec<u8>>,
+) -> Vec<String> {
+    let mut names: Vec<_> = committed.keys().chain(rebuilt.keys()).collect();
+    names.sort();
+    names.dedup();
+    names
+        .into_iter()
+        .filter(|name| committed.get(*name) != rebuilt.get(*name))
+        .cloned()
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn changed_added_and_removed_objects_differ() {
+        let committed = BTreeMap::from(
+            [("a.o", "1"), ("b.o", "1"), ("c.o", "1")]
+                .map(|(name, bytes)| (name.to_owned(), bytes.into())),
+        );
+        let rebuilt = BTreeMap::from(
+            [("a.o", "1"), ("b.o", "2"), ("d.o", "1")]
+                .map(|(name, bytes)| (name.to_owned(), bytes.into())),
+        );
+        assert_eq!(differing(&committed, &rebuilt), ["b.o", "c.o", "d.o"]);
+        assert!(differing(&committed, &committed).is_empty());
+    }
+}
