@@ -46,9 +46,7 @@ pub(crate) fn run(command: &mut Command) -> Result<()> {
     command.stdin(Stdio::null());
     let shown = show(command);
     eprintln!("+ {shown}");
-    let status = command
-        .status()
-        .with_context(|| format!("cannot start `{shown}`"))?;
+    let status = command.status().with_context(|| format!("cannot start `{shown}`"))?;
     if !status.success() {
         bail!("`{shown}` failed ({status})");
     }
@@ -59,9 +57,7 @@ pub(crate) fn run(command: &mut Command) -> Result<()> {
 pub(crate) fn output(command: &mut Command) -> Result<String> {
     command.stdin(Stdio::null());
     let shown = show(command);
-    let output = command
-        .output()
-        .with_context(|| format!("cannot start `{shown}`"))?;
+    let output = command.output().with_context(|| format!("cannot start `{shown}`"))?;
     if !output.status.success() {
         let errors = String::from_utf8_lossy(&output.stderr);
         bail!("`{shown}` failed ({}): {}", output.status, errors.trim());
@@ -132,9 +128,7 @@ mod tests {
     #[test]
     fn a_shown_command_has_its_variables_and_quotes() {
         let mut command = Command::new("/usr/bin/cargo");
-        command
-            .env("RUSTFLAGS", "-C a")
-            .args(["build", "--release"]);
+        command.env("RUSTFLAGS", "-C a").args(["build", "--release"]);
         assert_eq!(show(&command), "RUSTFLAGS='-C a' cargo build --release");
     }
 

@@ -109,10 +109,7 @@ pub(crate) fn build(
         .env(rustc_wrapper::VARIABLE, "1")
         // Lets a released rustc use the unstable parts that BPF needs.
         .env("RUSTC_BOOTSTRAP", "1");
-    eprintln!(
-        "building for BPF with {} ({})",
-        toolchain.identity.rustc, toolchain.route
-    );
+    eprintln!("building for BPF with {} ({})", toolchain.identity.rustc, toolchain.route);
     process::run(&mut cargo)?;
 
     let built = target.join(rustc_wrapper::TARGET).join("release");

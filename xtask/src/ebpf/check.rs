@@ -19,10 +19,7 @@ pub(crate) fn check(repo: &Repo, route: Option<Route>) -> Result<()> {
     let record = Record::read(repo)?;
     let drift = record.drift(repo)?;
     if !drift.is_empty() {
-        bail!(
-            "the committed BPF objects have drifted; {REMEDY}\n  {}",
-            drift.join("\n  ")
-        );
+        bail!("the committed BPF objects have drifted; {REMEDY}\n  {}", drift.join("\n  "));
     }
     println!("lb-ebpf/object: source and objects are as recorded");
 
@@ -46,10 +43,7 @@ pub(crate) fn check(repo: &Repo, route: Option<Route>) -> Result<()> {
     }
     let differing = differing(&record::read_objects(repo)?, &rebuilt);
     if !differing.is_empty() {
-        bail!(
-            "a rebuild gives other bytes for {}; {REMEDY}",
-            differing.join(", ")
-        );
+        bail!("a rebuild gives other bytes for {}; {REMEDY}", differing.join(", "));
     }
     println!("rebuilt with the recorded toolchain: byte-identical");
     Ok(())
@@ -63,11 +57,7 @@ fn differing(
     let mut names: Vec<_> = committed.keys().chain(rebuilt.keys()).collect();
     names.sort();
     names.dedup();
-    names
-        .into_iter()
-        .filter(|name| committed.get(*name) != rebuilt.get(*name))
-        .cloned()
-        .collect()
+    names.into_iter().filter(|name| committed.get(*name) != rebuilt.get(*name)).cloned().collect()
 }
 
 #[cfg(test)]

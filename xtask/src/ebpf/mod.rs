@@ -54,9 +54,5 @@ impl From<RouteName> for Route {
 
 pub(crate) fn run(repo: &Repo, args: &Args) -> Result<()> {
     let route = args.toolchain.map(Route::from);
-    if args.check {
-        check::check(repo, route)
-    } else {
-        build::build_and_record(repo, route)
-    }
+    if args.check { check::check(repo, route) } else { build::build_and_record(repo, route) }
 }

@@ -110,9 +110,7 @@ impl Record {
         }
         for name in committed.keys() {
             if !self.objects.contains_key(name) {
-                found.push(format!(
-                    "{name} is in lb-ebpf/object, but not in its record"
-                ));
+                found.push(format!("{name} is in lb-ebpf/object, but not in its record"));
             }
         }
         Ok(found)
@@ -216,10 +214,7 @@ mod tests {
         assert_eq!(drift.len(), 2, "{drift:?}");
         fs::remove_file(repo.objects().join("director.o")).expect("remove");
         let drift = record.drift(&repo).expect("drift");
-        assert!(
-            drift[0].contains("director.o is recorded, but"),
-            "{drift:?}"
-        );
+        assert!(drift[0].contains("director.o is recorded, but"), "{drift:?}");
         assert!(drift[1].contains("old.o is in"), "{drift:?}");
     }
 
@@ -235,11 +230,7 @@ mod tests {
         let (_folder, repo) = sample_repo();
         recorded(&repo);
         let text = fs::read_to_string(path(&repo)).expect("read");
-        write(
-            repo.root(),
-            "lb-ebpf/object/BUILD.json",
-            &text.replacen("{", "{\"more\": 1,", 1),
-        );
+        write(repo.root(), "lb-ebpf/object/BUILD.json", &text.replacen("{", "{\"more\": 1,", 1));
         let error = format!("{:#}", Record::read(&repo).expect_err("must fail"));
         assert!(error.contains("BUILD.json"), "{error}");
     }

@@ -29,32 +29,22 @@ pub(crate) fn run_if_asked() -> Option<ExitCode> {
         env::var("CARGO_PKG_NAME").unwrap_or_default(),
         env::var("CARGO_PKG_VERSION").unwrap_or_default()
     );
-    let error = Command::new(&rustc)
-        .args(rewrite(arguments.collect(), &identity))
-        .exec();
+    let error = Command::new(&rustc).args(rewrite(arguments.collect(), &identity)).exec();
     eprintln!("error: cannot start {}: {error}", rustc.display());
     Some(ExitCode::FAILURE)
 }
 
 /// Replaces the value of `-C metadata=…` in a call of rustc for the BPF target.
 fn rewrite(arguments: Vec<OsString>, identity: &str) -> Vec<OsString> {
-    let for_bpf = arguments
-        .windows(2)
-        .any(|pair| pair[0] == "--target" && pair[1] == TARGET);
+    let for_bpf = arguments.windows(2).any(|pair| pair[0] == "--target" && pair[1] == TARGET);
     if !for_bpf {
         return arguments;
     }
     arguments
         .into_iter()
         .map(|argument| {
-            let is_metadata = argument
-                .to_str()
-                .is_some_and(|text| text.starts_with("metadata="));
-            if is_metadata {
-                OsString::from(format!("metadata={identity}"))
-            } else {
-                argument
-            }
+            let is_metadata = argument.to_str().is_some_and(|text| text.starts_with("metadata="));
+            if is_metadata { OsString::from(format!("metadata={identity}")) } else { argument }
         })
         .collect()
 }

@@ -54,9 +54,8 @@ pub(crate) fn read(file: &Path) -> Result<Vec<u8>> {
 }
 
 fn collect(path: &Path, files: &mut Vec<PathBuf>) -> Result<()> {
-    let kind = fs::metadata(path)
-        .with_context(|| format!("cannot read {}", path.display()))?
-        .file_type();
+    let kind =
+        fs::metadata(path).with_context(|| format!("cannot read {}", path.display()))?.file_type();
     if kind.is_file() {
         files.push(path.to_owned());
     } else if kind.is_dir() {

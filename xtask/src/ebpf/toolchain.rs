@@ -118,13 +118,7 @@ impl Toolchain {
             bpf_linker_llvm: shared_llvm(&linker)?,
             strip: llvm_version(&process::output(Command::new(&strip).arg("--version"))?),
         };
-        Ok(Self {
-            route,
-            sysroot: sysroot(&rustc)?,
-            rustc,
-            strip,
-            identity,
-        })
+        Ok(Self { route, sysroot: sysroot(&rustc)?, rustc, strip, identity })
     }
 
     /// The first complete toolchain, or what each route lacks.
@@ -132,18 +126,12 @@ impl Toolchain {
         if let Some(route) = route {
             return Self::of(route);
         }
-        if let Some(route) = Route::ALL
-            .into_iter()
-            .find(|route| route.missing().is_empty())
-        {
+        if let Some(route) = Route::ALL.into_iter().find(|route| route.missing().is_empty()) {
             return Self::of(route);
         }
         let mut text = String::from("no toolchain here can build for BPF");
         for route in Route::ALL {
-            text.push_str(&format!(
-                "\n  {route}: missing {}",
-                route.missing().join(", ")
-            ));
+            text.push_str(&format!("\n  {route}: missing {}", route.missing().join(", ")));
         }
         bail!("{text}\n`cargo xtask setup` installs one");
     }
@@ -165,9 +153,7 @@ impl Toolchain {
 
 /// LLVM's strip: the newest known version first, since Debian installs several side by side.
 fn strip() -> Option<PathBuf> {
-    ["llvm-strip-22", "llvm-strip-23", "llvm-strip"]
-        .into_iter()
-        .find_map(process::find_program)
+    ["llvm-strip-22", "llvm-strip-23", "llvm-strip"].into_iter().find_map(process::find_program)
 }
 
 fn sysroot(rustc: &Path) -> Result<PathBuf> {
@@ -186,28 +172,21 @@ fn rustc_llvm(rustc: &Path) -> Result<String> {
 /// The LLVM library that a program loads, or `built in`.
 fn shared_llvm(program: &Path) -> Result<String> {
     let libraries = process::output(Command::new("ldd").arg(program))?;
-    let name = libraries
-        .split_whitespace()
-        .find(|word| word.starts_with("libLLVM"))
-        .unwrap_or("built in");
+    let name =
+        libraries.split_whitespace().find(|word| word.starts_with("libLLVM")).unwrap_or("built in");
     Ok(name.to_owned())
 }
 
 /// `… LLVM version 22.1.8 …` -> `LLVM 22.1.8`.
 fn llvm_version(text: &str) -> String {
-    let version = text
-        .split_once("LLVM version ")
-        .and_then(|(_, rest)| rest.split_whitespace().next());
+    let version =
+        text.split_once("LLVM version ").and_then(|(_, rest)| rest.split_whitespace().next());
     version.map_or_else(|| text.to_owned(), |version| format!("LLVM {version}"))
 }
 
 /// `rustc 1.96.0 (…)` -> 96.
 fn minor_version(text: &str) -> Option<u32> {
-    text.strip_prefix("rustc 1.")?
-        .split('.')
-        .next()?
-        .parse()
-        .ok()
+    text.strip_prefix("rustc 1.")?.split('.').next()?.parse().ok()
 }
 
 #[cfg(test)]
@@ -216,10 +195,7 @@ mod tests {
 
     #[test]
     fn versions_are_read_from_what_the_programs_print() {
-        assert_eq!(
-            minor_version("rustc 1.96.0 (ac68faa20 2026-05-25)"),
-            Some(96)
-        );
+        assert_eq!(minor_version("rustc 1.96.0 (ac68faa20 2026-05-25)"), Some(96));
         assert_eq!(minor_version("gcc 12"), None);
         let strip =
             "llvm-strip, compatible with GNU strip\nDebian LLVM version 22.1.8\n  Optimized build.";
