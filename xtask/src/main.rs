@@ -1,8 +1,14 @@
 //! What a person who works on tunlb runs: `cargo xtask setup`, `build-ebpf`, `test`, `ci`.
 
+mod ci;
 mod ebpf;
+mod machine;
+mod miri;
 mod process;
 mod repo;
+mod setup;
+mod test;
+mod tools;
 
 use std::process::ExitCode;
 
@@ -21,7 +27,11 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Task {
+    Setup(setup::Args),
     BuildEbpf(ebpf::Args),
+    Test(test::Args),
+    Ci(ci::Args),
+    Miri(miri::Args),
 }
 
 fn main() -> ExitCode {
@@ -29,7 +39,11 @@ fn main() -> ExitCode {
         return code;
     }
     let result = repo::Repo::find().and_then(|repo| match Cli::parse().task {
+        Task::Setup(args) => setup::run(&repo, &args),
         Task::BuildEbpf(args) => ebpf::run(&repo, &args),
+        Task::Test(args) => test::run(&repo, &args),
+        Task::Ci(args) => ci::run(&repo, &args),
+        Task::Miri(args) => miri::run(&repo, &args),
     });
     match result {
         Ok(()) => ExitCode::SUCCESS,

@@ -35,8 +35,9 @@ pub(crate) struct Args {
     toolchain: Option<RouteName>,
 }
 
+/// A [`Route`] as one types it.
 #[derive(Clone, Copy, Debug, ValueEnum)]
-enum RouteName {
+pub(crate) enum RouteName {
     /// rustc-web, rust-web-src and llvm-22 of Debian.
     Debian,
     /// rustup's nightly with its rust-src component.
