@@ -132,9 +132,8 @@ fn deny(repo: &Repo) -> Result<Outcome> {
         process::run(
             Command::new(&program)
                 .current_dir(repo.root())
-                .args(["--manifest-path", manifest, "--locked", "check"])
-                .args(["--config", "deny.toml", "--hide-inclusion-graph"])
-                .args(["bans", "licenses", "sources"]),
+                .args(["--manifest-path", manifest, "--config", "deny.toml", "--locked"])
+                .args(["check", "--hide-inclusion-graph", "bans", "licenses", "sources"]),
         )?;
     }
     Ok(Outcome::Passed)
@@ -155,8 +154,8 @@ fn advisories(repo: &Repo) -> Result<Outcome> {
         process::run(
             Command::new(&program)
                 .current_dir(repo.root())
-                .args(["--manifest-path", manifest, "--locked", "check"])
-                .args(["--config", "deny.toml", "advisories"]),
+                .args(["--manifest-path", manifest, "--config", "deny.toml", "--locked"])
+                .args(["check", "advisories"]),
         )?;
     }
     Ok(Outcome::Passed)
