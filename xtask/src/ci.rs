@@ -221,7 +221,7 @@ fn miri_step(repo: &Repo) -> Result<Outcome> {
         println!("not run: {reason}");
         return Ok(Outcome::NotRun(reason));
     }
-    miri::interpret(repo, &[]).context("miri").map(|()| Outcome::Passed)
+    miri::interpret(repo, None).context("miri").map(|()| Outcome::Passed)
 }
 
 fn test(repo: &Repo) -> Result<Outcome> {

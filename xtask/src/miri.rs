@@ -13,9 +13,8 @@ const PROPTEST_CASES: &str = "8";
 /// installs it.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// Passed on to `cargo miri test`.
-    #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
-    arguments: Vec<String>,
+    /// Only tests with this in their name.
+    filter: Option<String>,
 }
 
 /// Runs miri, or says why not.
@@ -25,7 +24,7 @@ pub(crate) fn run(repo: &Repo, args: &Args) -> Result<()> {
             println!("not run: {reason}");
             Ok(())
         }
-        None => interpret(repo, &args.arguments),
+        None => interpret(repo, args.filter.as_deref()),
     }
 }
 
@@ -39,14 +38,14 @@ pub(crate) fn unavailable() -> Option<String> {
     None
 }
 
-pub(crate) fn interpret(repo: &Repo, arguments: &[String]) -> Result<()> {
+pub(crate) fn interpret(repo: &Repo, filter: Option<&str>) -> Result<()> {
     // The proxy, not the cargo that runs us: only it knows `+nightly`.
     let mut cargo = std::process::Command::new("cargo");
     process::clear_build_variables(&mut cargo);
     cargo
         .current_dir(repo.root())
         .args(["+nightly", "miri", "test", "--locked", "-p", "lb-common", "--all-features"])
-        .args(arguments)
+        .args(filter)
         .env_remove("RUSTUP_TOOLCHAIN")
         .env_remove("CARGO")
         .env("PROPTEST_CASES", PROPTEST_CASES)

@@ -15,8 +15,15 @@ pub(crate) struct Args {
     #[arg(long)]
     anyway: bool,
 
-    /// Passed on to `cargo test --workspace`, for example `-- --test-threads 1` or a test's name.
-    #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+    /// Only the tests of these packages.
+    #[arg(short, long, value_name = "PACKAGE")]
+    package: Vec<String>,
+
+    /// Only tests with this in their name.
+    filter: Option<String>,
+
+    /// For the test programs, for example `-- --test-threads 1 --nocapture`.
+    #[arg(last = true)]
     arguments: Vec<String>,
 }
 
@@ -32,9 +39,31 @@ pub(crate) fn run(repo: &Repo, args: &Args) -> Result<()> {
     }
     // Before any test runs: a test may start the binary of another package.
     process::run(process::cargo(repo.root()).args(["build", "--workspace", "--locked"]))?;
-    process::run(
-        process::cargo(repo.root())
-            .args(["test", "--workspace", "--locked", "--no-fail-fast"])
-            .args(&args.arguments),
-    )
+    let mut cargo = process::cargo(repo.root());
+    cargo.args(["test", "--locked", "--no-fail-fast"]);
+    cargo.args(selection(&args.package)).args(&args.filter);
+    if !args.arguments.is_empty() {
+        cargo.arg("--").args(&args.arguments);
+    }
+    process::run(&mut cargo)
+}
+
+/// cargo takes `--workspace` beside `--package`, and then ignores the latter.
+fn selection(packages: &[String]) -> Vec<String> {
+    if packages.is_empty() {
+        return vec!["--workspace".to_owned()];
+    }
+    packages.iter().map(|package| format!("--package={package}")).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn all_packages_are_tested_unless_some_are_named() {
+        assert_eq!(selection(&[]), ["--workspace"]);
+        let named = ["a".to_owned(), "b".to_owned()];
+        assert_eq!(selection(&named), ["--package=a", "--package=b"]);
+    }
 }
