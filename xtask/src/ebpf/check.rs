@@ -14,10 +14,22 @@ use crate::repo::Repo;
 /// What to do about any drift.
 const REMEDY: &str = "run `cargo xtask build-ebpf` and commit lb-ebpf/object";
 
+/// How much of the check could be done on this machine.
+#[derive(Debug, Eq, PartialEq)]
+pub(crate) enum Checked {
+    /// A rebuild gave the same bytes.
+    Identical,
+    /// The hashes are as recorded; why no more is known.
+    HashesOnly(String),
+}
+
 /// Compares the committed objects with their record, and with a rebuild where the toolchain allows.
-pub(crate) fn check(repo: &Repo, route: Option<Route>) -> Result<()> {
+pub(crate) fn check(repo: &Repo, route: Option<Route>) -> Result<Checked> {
     let record = Record::read(repo)?;
-    let drift = record.drift(repo)?;
+    let mut drift = record.drift(repo)?;
+    if record.flags != build::FLAGS {
+        drift.push("the flags for rustc have changed since the objects were built".to_owned());
+    }
     if !drift.is_empty() {
         bail!("the committed BPF objects have drifted; {REMEDY}\n  {}", drift.join("\n  "));
     }
@@ -25,28 +37,23 @@ pub(crate) fn check(repo: &Repo, route: Option<Route>) -> Result<()> {
 
     let toolchain = match Toolchain::find_for(&record.toolchain, route) {
         Ok(toolchain) => toolchain,
-        Err(error) => {
-            println!("not rebuilt: {error:#}");
-            return Ok(());
-        }
+        Err(error) => return Ok(Checked::HashesOnly(format!("not rebuilt: {error:#}"))),
     };
     // Fresh, so that nothing left over from an earlier build can hide a difference.
     let target = tempfile::tempdir().context("cannot create a temporary folder")?;
     let rebuilt = build::build(repo, &toolchain, target.path(), Lock::Fixed)?;
-    if toolchain.identity != record.toolchain || record.flags != build::FLAGS {
-        println!(
-            "rebuilt, but not compared: the objects were built by another toolchain or with other flags\n  \
-             recorded: {:?}\n  here:     {:?}",
-            record.toolchain, toolchain.identity
-        );
-        return Ok(());
+    if toolchain.identity != record.toolchain {
+        println!("recorded: {:?}\nhere:     {:?}", record.toolchain, toolchain.identity);
+        return Ok(Checked::HashesOnly(
+            "rebuilt, but not compared: the record is of another toolchain".to_owned(),
+        ));
     }
     let differing = differing(&record::read_objects(repo)?, &rebuilt);
     if !differing.is_empty() {
         bail!("a rebuild gives other bytes for {}; {REMEDY}", differing.join(", "));
     }
     println!("rebuilt with the recorded toolchain: byte-identical");
-    Ok(())
+    Ok(Checked::Identical)
 }
 
 /// The names of all objects that are not the same, or not there, on both sides.
