@@ -1,0 +1,4 @@
+//! Tests of lb-userspace against the real kernel, in network namespaces of their own. Needs root.
+
+mod netlink;
+mod support;
