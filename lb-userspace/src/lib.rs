@@ -1,4 +1,6 @@
 //! The director daemon, the command line and the real server set-up, as a library; the binary is a thin main.
 
 pub mod netlink;
+pub mod nexthop;
 pub mod store;
+pub mod sysctl;

@@ -53,10 +53,7 @@ impl Netlink {
         self.change(
             RouteNetlinkMessage::DelAddress(message(link, network)),
             0,
-            About::new(
-                "delete address",
-                format!("{network} from link number {link}"),
-            ),
+            About::new("delete address", format!("{network} from link number {link}")),
         )
         .await
     }
@@ -88,9 +85,6 @@ impl Address {
             }
         }
         let network = IpNet::new(own.or(peer)?, message.header.prefix_len).ok()?;
-        Some(Self {
-            link: message.header.index,
-            network,
-        })
+        Some(Self { link: message.header.index, network })
     }
 }

@@ -96,24 +96,15 @@ impl NetlinkError {
     }
 
     pub(super) fn closed(about: &About) -> Self {
-        Self::Closed {
-            operation: about.operation,
-            object: about.object.clone(),
-        }
+        Self::Closed { operation: about.operation, object: about.object.clone() }
     }
 
     pub(super) fn no_answer(about: &About) -> Self {
-        Self::NoAnswer {
-            operation: about.operation,
-            object: about.object.clone(),
-        }
+        Self::NoAnswer { operation: about.operation, object: about.object.clone() }
     }
 
     pub(super) fn unexpected(about: About) -> Self {
-        Self::NoAnswer {
-            operation: about.operation,
-            object: about.object,
-        }
+        Self::NoAnswer { operation: about.operation, object: about.object }
     }
 }
 

@@ -75,9 +75,7 @@ impl Netlink {
     /// The link of that name, if there is one.
     pub async fn link_by_name(&self, name: &str) -> Result<Option<Link>, NetlinkError> {
         let mut message = LinkMessage::default();
-        message
-            .attributes
-            .push(LinkAttribute::IfName(name.to_owned()));
+        message.attributes.push(LinkAttribute::IfName(name.to_owned()));
         self.one_link(message, name.to_owned()).await
     }
 
@@ -92,9 +90,7 @@ impl Netlink {
     pub async fn require_link(&self, name: &str) -> Result<Link, NetlinkError> {
         self.link_by_name(name)
             .await?
-            .ok_or_else(|| NetlinkError::NotFound {
-                object: format!("link {name}"),
-            })
+            .ok_or_else(|| NetlinkError::NotFound { object: format!("link {name}") })
     }
 
     async fn one_link(
@@ -103,10 +99,7 @@ impl Netlink {
         object: String,
     ) -> Result<Option<Link>, NetlinkError> {
         let about = About::new("read link", object);
-        match self
-            .query(RouteNetlinkMessage::GetLink(message), about)
-            .await
-        {
+        match self.query(RouteNetlinkMessage::GetLink(message), about).await {
             Ok(answer) => Ok(as_link(answer)),
             // A name that is too long for any link is refused with ERANGE.
             Err(error) if error.errno() == Some(Errno::ERANGE) || error.not_found() => Ok(None),
@@ -128,18 +121,13 @@ impl Netlink {
         let message = LinkMessageBuilder::<LinkVeth>::new(name, peer)
             .set_info_data(InfoData::Veth(InfoVeth::Peer(end.build())))
             .build();
-        self.create_link(
-            message,
-            About::new("create veth pair", format!("{name}/{peer}")),
-        )
-        .await
+        self.create_link(message, About::new("create veth pair", format!("{name}/{peer}"))).await
     }
 
     /// Creates a bridge, down.
     pub async fn create_bridge(&self, name: &str) -> Result<(), NetlinkError> {
         let message = LinkMessageBuilder::<LinkBridge>::new(name).build();
-        self.create_link(message, About::new("create bridge", name))
-            .await
+        self.create_link(message, About::new("create bridge", name)).await
     }
 
     /// Creates an IPv4 tunnel device without end points, or has the kernel create it.
@@ -149,17 +137,11 @@ impl Netlink {
     pub async fn create_ipip(&self, name: &str) -> Result<(), NetlinkError> {
         let message =
             LinkMessageBuilder::<LinkUnspec>::new_with_info_kind(InfoKind::IpIp).name(name);
-        self.create_link(message.build(), About::new("create ipip tunnel", name))
-            .await
+        self.create_link(message.build(), About::new("create ipip tunnel", name)).await
     }
 
     async fn create_link(&self, message: LinkMessage, about: About) -> Result<(), NetlinkError> {
-        self.change(
-            RouteNetlinkMessage::NewLink(message),
-            NLM_F_CREATE | NLM_F_EXCL,
-            about,
-        )
-        .await
+        self.change(RouteNetlinkMessage::NewLink(message), NLM_F_CREATE | NLM_F_EXCL, about).await
     }
 
     /// Sets a link up or down.
@@ -167,22 +149,19 @@ impl Netlink {
         let message = LinkUnspec::new_with_index(index);
         let message = if up { message.up() } else { message.down() };
         let operation = if up { "set up link" } else { "set down link" };
-        self.set_link(message, About::new(operation, number(index)))
-            .await
+        self.set_link(message, About::new(operation, number(index))).await
     }
 
     /// Sets a link's MAC address.
     pub async fn set_link_mac(&self, index: u32, mac: [u8; 6]) -> Result<(), NetlinkError> {
         let message = LinkUnspec::new_with_index(index).address(mac.to_vec());
-        self.set_link(message, About::new("set MAC of link", number(index)))
-            .await
+        self.set_link(message, About::new("set MAC of link", number(index))).await
     }
 
     /// Sets a link's MTU in bytes.
     pub async fn set_link_mtu(&self, index: u32, mtu: u32) -> Result<(), NetlinkError> {
         let message = LinkUnspec::new_with_index(index).mtu(mtu);
-        self.set_link(message, About::new("set MTU of link", number(index)))
-            .await
+        self.set_link(message, About::new("set MTU of link", number(index))).await
     }
 
     /// Makes a link a port of a bridge, or of none.
@@ -192,15 +171,13 @@ impl Netlink {
         bridge: Option<u32>,
     ) -> Result<(), NetlinkError> {
         let message = LinkUnspec::new_with_index(index).controller(bridge.unwrap_or(0));
-        self.set_link(message, About::new("set bridge of link", number(index)))
-            .await
+        self.set_link(message, About::new("set bridge of link", number(index))).await
     }
 
     /// Renames a link, which must be down.
     pub async fn rename_link(&self, index: u32, name: &str) -> Result<(), NetlinkError> {
         let message = LinkUnspec::new_with_index(index).name(name);
-        self.set_link(message, About::new("rename link", number(index)))
-            .await
+        self.set_link(message, About::new("rename link", number(index))).await
     }
 
     /// Moves a link to another network namespace, under a new name if one is given.
@@ -214,11 +191,7 @@ impl Netlink {
         if let Some(name) = name {
             message = message.name(name);
         }
-        self.set_link(
-            message,
-            About::new("move to another namespace link", number(index)),
-        )
-        .await
+        self.set_link(message, About::new("move to another namespace link", number(index))).await
     }
 
     /// Deletes a link; the other end of a veth pair goes with it.
@@ -237,8 +210,7 @@ impl Netlink {
         message: LinkMessageBuilder<LinkUnspec>,
         about: About,
     ) -> Result<(), NetlinkError> {
-        self.change(RouteNetlinkMessage::NewLink(message.build()), 0, about)
-            .await
+        self.change(RouteNetlinkMessage::NewLink(message.build()), 0, about).await
     }
 }
 

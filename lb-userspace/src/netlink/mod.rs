@@ -55,10 +55,7 @@ struct About {
 
 impl About {
     fn new(operation: &'static str, object: impl Into<String>) -> Self {
-        Self {
-            operation,
-            object: object.into(),
-        }
+        Self { operation, object: object.into() }
     }
 }
 
@@ -80,9 +77,7 @@ impl Netlink {
         flags: u16,
         about: About,
     ) -> Result<(), NetlinkError> {
-        self.exchange(message, NLM_F_REQUEST | NLM_F_ACK | flags, &about)
-            .await
-            .map(drop)
+        self.exchange(message, NLM_F_REQUEST | NLM_F_ACK | flags, &about).await.map(drop)
     }
 
     /// Asks for one object.
@@ -103,9 +98,8 @@ impl Netlink {
     ) -> Result<Vec<RouteNetlinkMessage>, NetlinkError> {
         let mut attempt = 1;
         loop {
-            let (answers, interrupted) = self
-                .exchange(message.clone(), NLM_F_REQUEST | NLM_F_DUMP, &about)
-                .await?;
+            let (answers, interrupted) =
+                self.exchange(message.clone(), NLM_F_REQUEST | NLM_F_DUMP, &about).await?;
             if !interrupted || attempt == LISTING_ATTEMPTS {
                 return Ok(answers);
             }
@@ -123,9 +117,7 @@ impl Netlink {
         let mut request = NetlinkMessage::from(message);
         request.header.flags = flags;
         let mut handle = self.handle.clone();
-        let mut stream = handle
-            .request(request)
-            .map_err(|_| NetlinkError::closed(about))?;
+        let mut stream = handle.request(request).map_err(|_| NetlinkError::closed(about))?;
         let mut answers = Vec::new();
         let mut interrupted = false;
         let collect = async {

@@ -80,10 +80,7 @@ impl Monitor {
         drop(handle);
         let connection = tokio::spawn(connection);
         let changes = messages.filter_map(async |(message, _)| change_of(message.payload));
-        Ok(Self {
-            changes: Box::pin(changes),
-            connection,
-        })
+        Ok(Self { changes: Box::pin(changes), connection })
     }
 }
 

@@ -87,10 +87,7 @@ impl Netlink {
     ) -> Result<Option<Neighbour>, NetlinkError> {
         let message = message(link, address);
         let about = About::new("read neighbour", object(link, address));
-        match self
-            .query(RouteNetlinkMessage::GetNeighbour(message), about)
-            .await
-        {
+        match self.query(RouteNetlinkMessage::GetNeighbour(message), about).await {
             Ok(answer) => Ok(as_neighbour(answer)),
             Err(error) if error.not_found() => Ok(None),
             Err(error) => Err(error),
@@ -106,9 +103,7 @@ impl Netlink {
     ) -> Result<(), NetlinkError> {
         let mut message = message(link, address);
         message.header.state = WireState::Permanent;
-        message
-            .attributes
-            .push(NeighbourAttribute::LinkLayerAddress(mac.to_vec()));
+        message.attributes.push(NeighbourAttribute::LinkLayerAddress(mac.to_vec()));
         self.change(
             RouteNetlinkMessage::NewNeighbour(message),
             NLM_F_CREATE | NLM_F_REPLACE,
@@ -151,9 +146,7 @@ fn message(link: u32, address: IpAddr) -> NeighbourMessage {
     let mut message = NeighbourMessage::default();
     message.header.family = family_of(address);
     message.header.ifindex = link;
-    message
-        .attributes
-        .push(NeighbourAttribute::Destination(address.into()));
+    message.attributes.push(NeighbourAttribute::Destination(address.into()));
     message
 }
 
@@ -167,10 +160,7 @@ fn as_neighbour(message: RouteNetlinkMessage) -> Option<Neighbour> {
 impl Neighbour {
     /// Entries of other families (a bridge's forwarding table comes through the same message) give nothing.
     pub(super) fn from_message(message: &NeighbourMessage) -> Option<Self> {
-        if !matches!(
-            message.header.family,
-            AddressFamily::Inet | AddressFamily::Inet6
-        ) {
+        if !matches!(message.header.family, AddressFamily::Inet | AddressFamily::Inet6) {
             return None;
         }
         let mut address = None;

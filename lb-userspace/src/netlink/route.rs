@@ -194,11 +194,7 @@ impl Route {
             protocol: self.protocol,
             scope: self.scope,
             kind: self.kind.into(),
-            flags: if self.onlink {
-                RouteFlags::Onlink
-            } else {
-                RouteFlags::empty()
-            },
+            flags: if self.onlink { RouteFlags::Onlink } else { RouteFlags::empty() },
         };
         let attributes = &mut message.attributes;
         if self.destination.prefix_len() > 0 {
@@ -277,12 +273,8 @@ impl Netlink {
     async fn routes_of(&self, family: AddressFamily) -> Result<Vec<Route>, NetlinkError> {
         let mut message = RouteMessage::default();
         message.header.address_family = family;
-        let answers = self
-            .list(
-                RouteNetlinkMessage::GetRoute(message),
-                About::new("list", "routes"),
-            )
-            .await?;
+        let answers =
+            self.list(RouteNetlinkMessage::GetRoute(message), About::new("list", "routes")).await?;
         Ok(answers
             .into_iter()
             .filter_map(|answer| match answer {
@@ -341,14 +333,9 @@ impl Netlink {
         let mut message = RouteMessage::default();
         message.header.address_family = family_of(destination);
         message.header.destination_prefix_length = address_bits(destination);
-        message
-            .attributes
-            .push(RouteAttribute::Destination(destination.into()));
+        message.attributes.push(RouteAttribute::Destination(destination.into()));
         let about = About::new("find the route to", destination.to_string());
-        let answer = match self
-            .query(RouteNetlinkMessage::GetRoute(message), about.clone())
-            .await
-        {
+        let answer = match self.query(RouteNetlinkMessage::GetRoute(message), about.clone()).await {
             Ok(answer) => answer,
             Err(error) => return rejection_of(&error).map(RouteTo::Rejected).ok_or(error),
         };

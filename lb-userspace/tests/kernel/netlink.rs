@@ -23,10 +23,7 @@ async fn pair(netlink: &Netlink) -> (u32, u32) {
     netlink.create_veth("a", "b", None).await.expect("veth");
     let a = netlink.require_link("a").await.expect("a").index;
     let b = netlink.require_link("b").await.expect("b").index;
-    netlink
-        .add_address(a, net("10.0.0.1/24"))
-        .await
-        .expect("address");
+    netlink.add_address(a, net("10.0.0.1/24")).await.expect("address");
     netlink.set_link_up(a, true).await.expect("up");
     netlink.set_link_up(b, true).await.expect("up");
     (a, b)
@@ -45,18 +42,12 @@ fn links_are_made_changed_and_deleted() {
         assert_eq!(a.kind, LinkKind::Veth);
         assert!(a.ethernet && !a.admin_up && !a.up);
         assert_eq!(a.mtu, 1500);
-        let again = netlink
-            .create_veth("a", "b", None)
-            .await
-            .expect_err("exists");
+        let again = netlink.create_veth("a", "b", None).await.expect_err("exists");
         assert!(again.already_exists(), "{again}");
 
         netlink.set_link_up(a.index, true).await.expect("up");
         let half = netlink.require_link("a").await.expect("a");
-        assert!(
-            half.admin_up && !half.up,
-            "no carrier while the peer is down"
-        );
+        assert!(half.admin_up && !half.up, "no carrier while the peer is down");
 
         let mac = [2, 0, 0, 0, 0, 9];
         netlink.set_link_mac(a.index, mac).await.expect("mac");
@@ -64,28 +55,16 @@ fn links_are_made_changed_and_deleted() {
         netlink.create_bridge("br").await.expect("bridge");
         let bridge = netlink.require_link("br").await.expect("br");
         assert_eq!(bridge.kind, LinkKind::Bridge);
-        netlink
-            .set_link_parent(a.index, Some(bridge.index))
-            .await
-            .expect("join");
-        let a = netlink
-            .link_by_index(a.index)
-            .await
-            .expect("read")
-            .expect("a");
+        netlink.set_link_parent(a.index, Some(bridge.index)).await.expect("join");
+        let a = netlink.link_by_index(a.index).await.expect("read").expect("a");
         assert_eq!((a.mac, a.mtu, a.parent), (mac, 1400, Some(bridge.index)));
         netlink.set_link_parent(a.index, None).await.expect("leave");
 
         netlink.set_link_up(a.index, false).await.expect("down");
         netlink.rename_link(a.index, "c").await.expect("rename");
         assert_eq!(netlink.link_by_name("a").await.expect("read"), None);
-        let names: Vec<String> = netlink
-            .links()
-            .await
-            .expect("list")
-            .into_iter()
-            .map(|link| link.name)
-            .collect();
+        let names: Vec<String> =
+            netlink.links().await.expect("list").into_iter().map(|link| link.name).collect();
         assert_eq!(names.len(), 4, "{names:?}");
 
         netlink.delete_link(a.index).await.expect("delete");
@@ -103,18 +82,12 @@ fn a_veth_pair_spans_namespaces_and_a_link_moves() {
         let netlink = Netlink::connect().expect("connect");
         let other = new_namespace();
         let there = within(&other, Netlink::connect).expect("connect there");
-        netlink
-            .create_veth("a", "b", Some(other.as_fd()))
-            .await
-            .expect("veth");
+        netlink.create_veth("a", "b", Some(other.as_fd())).await.expect("veth");
         assert_eq!(netlink.link_by_name("b").await.expect("read"), None);
         there.require_link("b").await.expect("the peer");
 
         let a = netlink.require_link("a").await.expect("a").index;
-        netlink
-            .move_link(a, other.as_fd(), Some("eth0"))
-            .await
-            .expect("move");
+        netlink.move_link(a, other.as_fd(), Some("eth0")).await.expect("move");
         there.require_link("eth0").await.expect("moved");
     });
 }
@@ -126,22 +99,13 @@ fn addresses_are_added_listed_and_deleted() {
         let (a, _) = pair(&netlink).await;
         let twice = netlink.add_address(a, net("10.0.0.1/24")).await;
         assert!(twice.expect_err("exists").already_exists());
-        netlink
-            .add_address(a, net("192.0.2.1/32"))
-            .await
-            .expect("add");
+        netlink.add_address(a, net("192.0.2.1/32")).await.expect("add");
         let listed = netlink.addresses(Some(a)).await.expect("list");
         for network in [net("10.0.0.1/24"), net("192.0.2.1/32")] {
             assert!(listed.contains(&Address { link: a, network }), "{listed:?}");
         }
-        netlink
-            .delete_address(a, net("192.0.2.1/32"))
-            .await
-            .expect("delete");
-        let gone = netlink
-            .delete_address(a, net("192.0.2.1/32"))
-            .await
-            .expect_err("gone");
+        netlink.delete_address(a, net("192.0.2.1/32")).await.expect("delete");
+        let gone = netlink.delete_address(a, net("192.0.2.1/32")).await.expect_err("gone");
         assert!(gone.not_found(), "{gone}");
     });
 }
@@ -155,17 +119,9 @@ fn the_way_of_a_packet_is_the_kernels() {
         netlink.set_link_up(lo, true).await.expect("up");
 
         let on_link = netlink.route_to(ip("10.0.0.7")).await.expect("route");
-        let path = Path {
-            link: a,
-            gateway: None,
-            source: Some(ip("10.0.0.1")),
-            mtu: None,
-        };
+        let path = Path { link: a, gateway: None, source: Some(ip("10.0.0.1")), mtu: None };
         assert_eq!(on_link, RouteTo::Unicast(path));
-        assert_eq!(
-            netlink.route_to(ip("10.0.0.1")).await.expect("route"),
-            RouteTo::Local
-        );
+        assert_eq!(netlink.route_to(ip("10.0.0.1")).await.expect("route"), RouteTo::Local);
         let nowhere = netlink.route_to(ip("198.51.100.1")).await.expect("route");
         assert_eq!(nowhere, RouteTo::Rejected(Rejection::NoRoute));
         let nowhere = netlink.route_to(ip("2001:db8::1")).await.expect("route");
@@ -177,11 +133,7 @@ fn the_way_of_a_packet_is_the_kernels() {
         netlink.add_route(&default).await.expect("default");
         assert_eq!(
             netlink.route_to(ip("198.51.100.1")).await.expect("route"),
-            RouteTo::Unicast(Path {
-                gateway: Some(gateway),
-                mtu: Some(1300),
-                ..path
-            })
+            RouteTo::Unicast(Path { gateway: Some(gateway), mtu: Some(1300), ..path })
         );
         let again = netlink.add_route(&default).await.expect_err("exists");
         assert!(again.already_exists(), "{again}");
@@ -207,9 +159,8 @@ fn a_route_is_changed_and_put_back_whole() {
         let (a, _) = pair(&netlink).await;
         let find = async |netlink: &Netlink| {
             let routes = netlink.routes_v4().await.expect("list");
-            let mut found = routes
-                .into_iter()
-                .filter(|route| route.destination == net("10.0.0.0/24"));
+            let mut found =
+                routes.into_iter().filter(|route| route.destination == net("10.0.0.0/24"));
             let route = found.next().expect("the on-link route");
             assert_eq!(found.next(), None);
             route
@@ -232,17 +183,11 @@ fn a_neighbour_is_resolved_by_probing() {
         let netlink = Netlink::connect().expect("connect");
         let other = new_namespace();
         let there = within(&other, Netlink::connect).expect("connect there");
-        netlink
-            .create_veth("a", "b", Some(other.as_fd()))
-            .await
-            .expect("veth");
+        netlink.create_veth("a", "b", Some(other.as_fd())).await.expect("veth");
         let a = netlink.require_link("a").await.expect("a").index;
         let b = there.require_link("b").await.expect("b");
         netlink.add_address(a, net("10.0.0.1/24")).await.expect("a");
-        there
-            .add_address(b.index, net("10.0.0.2/24"))
-            .await
-            .expect("b");
+        there.add_address(b.index, net("10.0.0.2/24")).await.expect("b");
         netlink.set_link_up(a, true).await.expect("up");
         there.set_link_up(b.index, true).await.expect("up");
 
@@ -266,10 +211,7 @@ fn a_neighbour_is_resolved_by_probing() {
         netlink.set_neighbour(a, fixed, mac).await.expect("set");
         let entry = netlink.neighbour(a, fixed).await.expect("read");
         let entry = entry.expect("an entry");
-        assert_eq!(
-            (entry.mac, entry.state),
-            (Some(mac), NeighbourState::Permanent)
-        );
+        assert_eq!((entry.mac, entry.state), (Some(mac), NeighbourState::Permanent));
         assert!(netlink.neighbours().await.expect("list").contains(&entry));
         netlink.delete_neighbour(a, fixed).await.expect("delete");
         let left = netlink.neighbour(a, fixed).await.expect("read");
@@ -287,9 +229,7 @@ async fn expect_change(monitor: &mut Monitor, wanted: impl Fn(&Change) -> bool) 
         }
         panic!("the monitor ended");
     };
-    tokio::time::timeout(Duration::from_secs(3), search)
-        .await
-        .expect("the change in time");
+    tokio::time::timeout(Duration::from_secs(3), search).await.expect("the change in time");
 }
 
 #[test]
@@ -303,19 +243,13 @@ fn the_monitor_sees_every_kind_of_change() {
             |change| matches!(change, Change::Link(link) if link.name == "a"),
         )
         .await;
-        let address = Address {
-            link: a,
-            network: net("10.0.0.1/24"),
-        };
+        let address = Address { link: a, network: net("10.0.0.1/24") };
         expect_change(&mut monitor, |change| *change == Change::Address(address)).await;
         expect_change(&mut monitor, |change| {
             matches!(change, Change::Route(route) if route.destination == net("10.0.0.0/24"))
         })
         .await;
-        netlink
-            .set_neighbour(a, ip("10.0.0.9"), [2, 0, 0, 0, 0, 7])
-            .await
-            .expect("set");
+        netlink.set_neighbour(a, ip("10.0.0.9"), [2, 0, 0, 0, 0, 7]).await.expect("set");
         expect_change(
             &mut monitor,
             |change| matches!(change, Change::Neighbour(entry) if entry.address == ip("10.0.0.9")),

@@ -26,9 +26,7 @@ pub(crate) fn in_namespace<F: Future<Output = ()>>(test: impl FnOnce() -> F + Se
 
 /// The namespace that the calling thread is in.
 pub(crate) fn current_namespace() -> OwnedFd {
-    File::open("/proc/thread-self/ns/net")
-        .expect("open the thread's namespace")
-        .into()
+    File::open("/proc/thread-self/ns/net").expect("open the thread's namespace").into()
 }
 
 /// A second namespace, empty; the calling thread stays where it is.
