@@ -2,5 +2,6 @@
 
 pub mod netlink;
 pub mod nexthop;
+pub mod realserver;
 pub mod store;
 pub mod sysctl;

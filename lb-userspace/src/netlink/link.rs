@@ -56,7 +56,7 @@ pub struct Link {
     pub mtu: u32,
     /// Whether it is set up (`IFF_UP`).
     pub admin_up: bool,
-    /// Whether it is set up and can carry frames (`IFF_UP` and `IFF_RUNNING`).
+    /// Whether it is set up and can carry frames (`IFF_UP` and `IFF_LOWER_UP`, not `IFF_DORMANT`).
     pub up: bool,
     /// What kind of device it is.
     pub kind: LinkKind,
@@ -236,7 +236,10 @@ impl From<LinkMessage> for Link {
             ethernet: false,
             mtu: 0,
             admin_up,
-            up: admin_up && flags.contains(LinkFlags::Running),
+            // Not IFF_RUNNING: the kernel updates that one up to a second later.
+            up: admin_up
+                && flags.contains(LinkFlags::LowerUp)
+                && !flags.contains(LinkFlags::Dormant),
             kind: LinkKind::Physical,
             parent: None,
         };

@@ -2,4 +2,5 @@
 
 mod netlink;
 mod nexthop;
+mod realserver;
 mod support;
