@@ -12,6 +12,7 @@ mod link;
 mod monitor;
 mod neighbour;
 mod route;
+mod route_to;
 
 use std::{net::IpAddr, time::Duration};
 
@@ -29,7 +30,8 @@ pub use self::{
     link::{Link, LinkKind},
     monitor::{Change, Monitor},
     neighbour::{Neighbour, NeighbourState},
-    route::{Path, Rejection, Route, RouteKind, RouteTo, TABLE_LOCAL, TABLE_MAIN},
+    route::{Route, RouteKind, TABLE_LOCAL, TABLE_MAIN},
+    route_to::{Path, Rejection, RouteTo},
 };
 
 /// The kernel answers at once. The limit only keeps an answer that could not be decoded from blocking its caller for ever.

@@ -88,3 +88,28 @@ pub struct DownArgs {
     #[arg(long)]
     pub json: bool,
 }
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Debug, Parser)]
+    struct Line {
+        #[command(flatten)]
+        args: Args,
+    }
+
+    #[test]
+    fn several_vips_may_be_given_and_one_must_be() {
+        let line = ["tunlb", "up", "--vip", "192.168.19.100,192.168.19.101", "--vip", "10.0.0.1"];
+        let Command::Up(up) = Line::try_parse_from(line).expect("the line").args.command else {
+            panic!("not up");
+        };
+        assert_eq!(up.vips.len(), 3);
+        assert!(Line::try_parse_from(["tunlb", "up"]).is_err());
+        assert!(Line::try_parse_from(["tunlb", "up", "--vip", "2001:db8::1"]).is_err());
+        assert!(Line::try_parse_from(["tunlb", "check"]).is_ok());
+    }
+}

@@ -10,9 +10,9 @@ use nix::errno::Errno;
 
 use super::{
     LOOPBACK, RealServerError, TUNNEL, Unwrapping,
+    action::{Action, RouteMss},
     host::Host,
     observe::{Observed, ObservedRoute, RouteKey, conf},
-    plan::{Action, RouteMss},
 };
 use crate::netlink::NetlinkError;
 

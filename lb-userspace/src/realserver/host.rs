@@ -9,8 +9,8 @@ use ipnet::IpNet;
 
 use super::{
     RealServerError, TUNNEL, Unwrapper,
+    action::{Action, RouteMss},
     observe::{Observed, is_plain, key_of, observe},
-    plan::{Action, RouteMss},
 };
 use crate::{
     netlink::{Netlink, NetlinkError},
@@ -48,9 +48,7 @@ impl Host for System<'_> {
 
     async fn perform(&self, action: &Action) -> Result<(), RealServerError> {
         match action {
-            Action::CreateTunnel => {
-                done_already(self.netlink.create_ipip(TUNNEL).await, NetlinkError::already_exists)
-            }
+            Action::CreateTunnel => self.create_tunnel().await,
             Action::DeleteTunnel => self.delete_tunnel().await,
             Action::SetUp { interface, up } => self.set_up(interface, *up).await,
             Action::AddAddress { interface, address } => {
@@ -80,6 +78,21 @@ impl Host for System<'_> {
 }
 
 impl System<'_> {
+    /// Asking for a device of this name loads the module, which makes its own; that one is then in the way of ours.
+    ///
+    /// If ours is made instead, it takes no packets: one without end points is only matched as the module's own
+    /// (`ip_tunnel_lookup` of the kernel's ip_tunnel.c).
+    async fn create_tunnel(&self) -> Result<(), RealServerError> {
+        match self.netlink.create_ipip(TUNNEL).await {
+            Err(error) if error.already_exists() => Ok(()),
+            Err(error) => Err(error.into()),
+            Ok(()) => {
+                self.delete_tunnel().await?;
+                Err(RealServerError::NoTunnelHere)
+            }
+        }
+    }
+
     /// The kernel takes the request for the device that its module made, and keeps the device.
     async fn delete_tunnel(&self) -> Result<(), RealServerError> {
         let Some(link) = self.netlink.link_by_name(TUNNEL).await? else {

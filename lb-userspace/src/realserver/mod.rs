@@ -7,6 +7,7 @@
 //! `up` observes, plans (a pure function), writes down how to undo, and only then changes anything. `down` undoes exactly
 //! that.
 
+mod action;
 mod args;
 mod check;
 #[cfg(test)]
@@ -24,9 +25,9 @@ use std::{io, net::Ipv4Addr, path::PathBuf};
 use serde::{Deserialize, Serialize};
 
 pub use self::{
+    action::{Action, Change},
     args::{Args, CheckArgs, Command, DownArgs, UpArgs},
     check::{Finding, Verdict},
-    plan::{Action, Change},
     run::{CheckReport, DownReport, UpReport, check, down, run, up},
     unwrapper::{UnwrapError, Unwrapper, Unwrapping},
 };
@@ -159,6 +160,11 @@ pub enum RealServerError {
     /// The route whose MSS is to be set has gone.
     #[error("the route {0} is gone")]
     RouteGone(String),
+    /// The kernel has ipip, but its `tunl0` is not made in this namespace.
+    #[error(
+        "ipip makes no {TUNNEL} in this network namespace (sysctl net.core.fb_tunnels_only_for_init_net is set); use --xdp"
+    )]
+    NoTunnelHere,
     /// Netlink refused.
     #[error(transparent)]
     Netlink(#[from] NetlinkError),

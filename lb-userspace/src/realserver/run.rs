@@ -66,6 +66,9 @@ pub struct DownReport {
 
 /// Does what the command line says, in the network namespace of the calling thread, and prints the outcome.
 ///
+/// Like [`up`], [`check`] and [`down`] it has to stay on that thread if other threads are in other namespaces: block on it,
+/// do not spawn it onto several threads.
+///
 /// The exit code is 0, or 1 if `check` found something wrong.
 pub async fn run(args: Args, unwrapper: &dyn Unwrapper) -> Result<ExitCode, RealServerError> {
     match args.command {
@@ -225,7 +228,7 @@ fn up_text(report: &UpReport) -> String {
     let UpReport { interface, mode, no_ipip, vips, changes, dry_run } = report;
     let mut text = String::new();
     if *no_ipip {
-        text += "this kernel has no ipip module: an XDP program unwraps instead of tunl0\n";
+        text += "this kernel offers no tunl0 (no ipip module): an XDP program unwraps instead\n";
     }
     for Change { action, undo: _, why } in changes {
         let tense = if *dry_run { "would " } else { "" };

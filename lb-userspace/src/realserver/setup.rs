@@ -4,8 +4,9 @@ use std::{collections::BTreeSet, net::Ipv4Addr};
 
 use super::{
     Mode, RealServerError,
+    action::{Action, Change},
     host::{Host, gone},
-    plan::{Action, Change, Desired, plan},
+    plan::{Desired, plan},
     state::{State, Store},
 };
 
@@ -76,6 +77,7 @@ pub(super) fn desired(wanted: &Wanted, before: Option<&State>) -> Result<Desired
 fn no_ipip(error: &RealServerError) -> bool {
     match error {
         RealServerError::Failed { source, .. } => no_ipip(source),
+        RealServerError::NoTunnelHere => true,
         RealServerError::Netlink(error) => error.unsupported(),
         _ => false,
     }

@@ -12,10 +12,7 @@ use std::{
 use nix::fcntl::{Flock, FlockArg};
 use serde::{Deserialize, Serialize};
 
-use super::{
-    Mode, RealServerError,
-    plan::{Action, Desired},
-};
+use super::{Mode, RealServerError, action::Action, plan::Desired};
 
 const VERSION: u32 = 1;
 const FILE: &str = "state.json";
