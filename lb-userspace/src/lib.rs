@@ -1,6 +1,10 @@
-//! The director daemon, the command line and the real server set-up, as a library; the binary is a thin main.
+//! The director daemon, the command line and the real server set-up, as a library; the binary is a
+//! thin main.
 
 pub mod bpf;
 pub mod netlink;
+pub mod nexthop;
+pub mod realserver;
 pub mod store;
 pub mod sys;
+pub mod sysctl;
