@@ -20,7 +20,10 @@ macro_rules! vectors {
     };
 }
 
-vectors! { arp echo }
+vectors! {
+    arp echo encapsulate fragments limits malformed martian mtu pass_through protocols redirect
+    schedule tcp_flow ttl_exceeded udp unwrap vlan
+}
 
 #[track_caller]
 fn check(result: anyhow::Result<()>) {

@@ -7,8 +7,23 @@ import sys
 logging.getLogger("scapy").setLevel(logging.ERROR)
 sys.dont_write_bytecode = True
 
-from generator import control, fixtures, output  # noqa: E402
+from generator import control, errors, fixtures, forwarding, output, realserver, refused  # noqa: E402
 
 output.write_fixtures(fixtures.FIXTURES)
 control.arp()
 control.echo()
+forwarding.vlan()
+forwarding.redirect()
+forwarding.tcp_flow()
+forwarding.udp_flow()
+forwarding.schedule()
+forwarding.encapsulate()
+errors.mtu()
+errors.ttl_exceeded()
+errors.limits()
+refused.malformed()
+refused.protocols()
+refused.pass_through()
+refused.fragments()
+refused.martian()
+realserver.unwrap()

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use etherparse::SlicedPacket;
+use etherparse::{IpNumber, NetSlice, SlicedPacket};
 use serde::{Deserialize, Deserializer, de::Error};
 
 /// A frame, written as hexadecimal words; `75*1000` stands for a thousand bytes 75.
@@ -64,38 +64,33 @@ fn hex(bytes: &[u8]) -> String {
 
 /// What etherparse makes of a frame, in one line.
 fn summary(frame: &[u8]) -> String {
-    let packet = match SlicedPacket::from_ethernet(frame) {
-        Ok(packet) => packet,
-        Err(error) => return format!("not parsed: {error}"),
+    SlicedPacket::from_ethernet(frame).map_or_else(|e| format!("not parsed: {e}"), describe)
+}
+
+fn describe(packet: SlicedPacket<'_>) -> String {
+    let mut text: String =
+        packet.vlan_ids().iter().map(|id| format!("vlan {} ", id.value())).collect();
+    let Some(NetSlice::Ipv4(ip)) = packet.net else {
+        let _ = write!(text, "{:?}", packet.net);
+        return text;
     };
-    let mut text = String::new();
-    for extension in &packet.link_exts {
-        let _ = write!(text, "{extension:?} ");
-    }
-    match packet.net {
-        Some(etherparse::NetSlice::Ipv4(ip)) => {
-            let header = ip.header();
-            let _ = write!(
-                text,
-                "{} > {} ttl {} tos {:#04x} id {} df {} length {} protocol {:?}",
-                header.source_addr(),
-                header.destination_addr(),
-                header.ttl(),
-                header.dcp().value() << 2 | header.ecn().value(),
-                header.identification(),
-                header.dont_fragment(),
-                header.total_len(),
-                header.protocol(),
-            );
-            if header.protocol() == etherparse::IpNumber::IPV4
-                && let Ok(inner) = SlicedPacket::from_ip(ip.payload().payload)
-            {
-                let _ = write!(text, " | inner {:?} {:?}", inner.net, inner.transport);
-            }
-        }
-        other => {
-            let _ = write!(text, "{other:?}");
-        }
+    let header = ip.header();
+    let _ = write!(
+        text,
+        "{} > {} ttl {} tos {:#04x} id {} df {} length {} protocol {}",
+        header.source_addr(),
+        header.destination_addr(),
+        header.ttl(),
+        header.dcp().value() << 2 | header.ecn().value(),
+        header.identification(),
+        header.dont_fragment(),
+        header.total_len(),
+        header.protocol().0,
+    );
+    if header.protocol() == IpNumber::IPV4 {
+        let inner = SlicedPacket::from_ip(ip.payload().payload);
+        let inner = inner.map_or_else(|e| format!("not parsed: {e}"), describe);
+        let _ = write!(text, " | {inner}");
     }
     text
 }

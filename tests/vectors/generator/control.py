@@ -114,7 +114,7 @@ def echo():
             "RFC 1071: one's complement sums; built by scapy",
         )
     wrong = IP(bytes(request()))
-    wrong[ICMP].chksum ^= 0x0101
+    wrong[ICMP].chksum -= 0x0101
     reply = IP(bytes(request()))
     reply[ICMP].type = 0
     del reply[ICMP].chksum
@@ -122,7 +122,7 @@ def echo():
         "a wrong checksum stays wrong by as much, so that the client sees it",
         wrong,
         "RFC 1624, equation 3 (ip_vs's host drops the request on input)",
-        checksum=IP(bytes(reply))[ICMP].chksum ^ 0x0101,
+        checksum=IP(bytes(reply))[ICMP].chksum - 0x0101,
     )
     ours = "the list of reasons"
     for name, message in [
