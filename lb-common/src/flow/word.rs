@@ -16,6 +16,8 @@ pub(super) const TAG_BITS: u32 = 28;
 const TAG_SHIFT: u32 = 36;
 const SERVER_SHIFT: u32 = 20;
 const STATE_SHIFT: u32 = 16;
+/// More ticks than can pass between a CPU's look at the clock and its look at the word.
+const SKEW_TICKS: u16 = 16;
 
 /// One flow, or [`FlowWord::EMPTY`].
 #[repr(transparent)]
@@ -61,10 +63,12 @@ impl FlowWord {
         FlowState((self.0 >> STATE_SHIFT) as u8 & 0xf)
     }
 
-    /// Ticks since the flow was last seen, modulo 2^16 (19.5 hours).
+    /// Ticks since the flow was last seen, modulo 2^16 (19.5 hours); 0 when it was seen a little
+    /// after `now`, by a CPU that read the clock later but came to the word first.
     #[inline(always)]
     pub const fn age(self, now: u64) -> u16 {
-        (now as u16).wrapping_sub(self.0 as u16)
+        let age = (now as u16).wrapping_sub(self.0 as u16);
+        if age > u16::MAX - SKEW_TICKS { 0 } else { age }
     }
 
     /// The word after a packet at `now` that leads to `state`.

@@ -30,9 +30,18 @@ pub(super) fn echo<P: Packet>(packet: &mut P, ip: &Ipv4<'_>) -> Verdict {
     if kind != icmp::ECHO || code != 0 {
         return Reason::DropIcmp.drop();
     }
+    if ipv4::is_martian(ip.header.src_addr) || ip.header.src_addr == ip.header.dst_addr {
+        return Reason::DropMartian.drop();
+    }
     let old = u16::from_be_bytes([icmp::ECHO, 0]);
     let new = u16::from_be_bytes([icmp::ECHO_REPLY, 0]);
-    let [c0, c1] = checksum::update(u16::from_be_bytes([c0, c1]), old, new).to_be_bytes();
+    let check = match checksum::update(u16::from_be_bytes([c0, c1]), old, new) {
+        // The other zero of one's complement: right for every message, and the only one that is
+        // when the reply is nothing but zeros.
+        0 => 0xffff,
+        check => check,
+    };
+    let [c0, c1] = check.to_be_bytes();
 
     let mut header = ip.header;
     let old = u16::from_be_bytes([header.ttl, header.proto]);

@@ -53,6 +53,7 @@ fn decide<P: Packet, A: Addresses>(packet: &mut P, addresses: &A) -> Verdict {
     let mut inner = ipv4::from_bytes(bytes);
     if !ipv4::is_well_formed(&inner)
         || ipv4::total_length(&inner) + length > ipv4::total_length(&outer)
+        || ipv4::total_length(&inner) + length > packet.len() - offset
     {
         return Reason::DropInner.drop();
     }

@@ -1,0 +1,62 @@
+//! One way to run the data path.
+
+use anyhow::Result;
+use lb_common::{Action, Reason, table::ServerCounters};
+
+use super::fixture::Fixture;
+
+/// What became of a frame.
+#[derive(Debug)]
+pub struct Outcome {
+    /// The verdict's action. The kernel's test run does not tell an engine where a redirect goes
+    /// to; then the interface is the egress interface that the engine found, or 0.
+    pub action: Action,
+    /// The frame as it is by then.
+    pub frame: Vec<u8>,
+}
+
+/// All counters.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Counts {
+    /// By reason. Packets of known flows count under [`Reason::Forwarded`].
+    pub reasons: Vec<u64>,
+    /// By real server.
+    pub servers: Vec<ServerCounters>,
+}
+
+/// One way to run the data path. A new engine has empty tables.
+pub trait Engine {
+    /// Its name in messages.
+    const NAME: &'static str;
+
+    /// Whether the clock can be set.
+    const HAS_CLOCK: bool;
+
+    /// A fresh engine for a fixture's kind of program.
+    fn new(fixture: &Fixture) -> Result<Self>
+    where
+        Self: Sized;
+
+    /// Makes the tables what the fixture says; flows, round-robin positions and limits stay.
+    fn apply(&mut self, fixture: &Fixture) -> Result<()>;
+
+    /// Sets the clock, in ticks.
+    fn set_now(&mut self, now: u64);
+
+    /// Runs the program on a frame.
+    fn run(&mut self, frame: &[u8]) -> Result<Outcome>;
+
+    /// Reads the counters.
+    fn counts(&self) -> Result<Counts>;
+}
+
+impl Counts {
+    /// The reasons counted since `before`, each with how often.
+    pub fn reasons_since(&self, before: &Self) -> Vec<(Reason, u64)> {
+        let pairs = self.reasons.iter().zip(&before.reasons).zip(Reason::ALL);
+        pairs
+            .filter(|((now, before), _)| now != before)
+            .map(|((now, before), reason)| (*reason, now - before))
+            .collect()
+    }
+}

@@ -1,0 +1,167 @@
+//! What stands in the tables when a vector starts.
+
+use std::net::Ipv4Addr;
+
+use lb_common::{
+    Address, Be16, MacAddress,
+    table::{Interface, LookupTable, RealServer, Service, ServiceKey, Vip, VipFilter, Vlan},
+};
+use serde::{Deserialize, Deserializer, de::Error};
+
+/// The interface on which frames come in: loopback's index, as which BPF_PROG_TEST_RUN runs.
+pub(super) const INTERFACE: u32 = 1;
+
+/// The tables of a director, or of a real server where `tunnel_ends` are given.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Fixture {
+    /// The interface's Ethernet address.
+    #[serde(deserialize_with = "mac")]
+    pub mac: MacAddress,
+    /// ICMP errors per tick.
+    pub limit: u32,
+    /// VIPs that the program answers for.
+    #[serde(default)]
+    pub owned: Vec<Ipv4Addr>,
+    /// VIPs that are addresses of the director.
+    #[serde(default)]
+    pub local: Vec<Ipv4Addr>,
+    /// The services; their servers are numbered throughout, from 0.
+    #[serde(default)]
+    pub service: Vec<FixtureService>,
+    /// Real server: addresses at which tunnels end.
+    #[serde(default)]
+    pub tunnel_ends: Vec<Ipv4Addr>,
+    /// Real server: VIPs that it serves.
+    #[serde(default)]
+    pub served: Vec<Ipv4Addr>,
+}
+
+/// A virtual service.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FixtureService {
+    /// The VIP.
+    pub address: Ipv4Addr,
+    /// The port.
+    pub port: u16,
+    /// The protocol's number.
+    pub protocol: u8,
+    /// The order in which new flows go to the servers, by position in `server`.
+    pub lookup: Vec<u32>,
+    /// The servers.
+    #[serde(default)]
+    pub server: Vec<FixtureServer>,
+}
+
+/// A real server.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FixtureServer {
+    /// The outer destination.
+    pub address: Ipv4Addr,
+    /// The outer source.
+    pub source: Ipv4Addr,
+    /// The weight.
+    pub weight: u32,
+    /// The egress interface; 0 without a resolved next hop.
+    pub interface: u32,
+    /// The next hop's Ethernet address.
+    #[serde(deserialize_with = "mac")]
+    pub next_hop: MacAddress,
+    /// The egress interface's Ethernet address.
+    #[serde(deserialize_with = "mac")]
+    pub source_mac: MacAddress,
+    /// The VLAN of the egress.
+    pub vlan: Option<u16>,
+    /// The path's MTU.
+    pub mtu: u16,
+    /// Gone: its entry is free, so that its index stays taken.
+    #[serde(default)]
+    pub removed: bool,
+}
+
+impl Fixture {
+    /// Whether it is a real server's.
+    pub fn is_real_server(&self) -> bool {
+        !self.tunnel_ends.is_empty()
+    }
+
+    /// The interface.
+    pub fn interface(&self) -> Interface {
+        Interface { mac: self.mac, reserved: 0 }
+    }
+
+    /// The VIPs, or a real server's addresses.
+    pub fn vips(&self) -> Vec<(Address, Vip)> {
+        let Self { owned, local, tunnel_ends, served, .. } = self;
+        [
+            (owned, Vip::OWNED),
+            (local, Vip::LOCAL),
+            (tunnel_ends, Vip::TUNNEL_END),
+            (served, Vip::SERVED),
+        ]
+        .into_iter()
+        .flat_map(|(addresses, vip)| addresses.iter().map(move |&a| (a.into(), vip)))
+        .collect()
+    }
+
+    /// The filter in front of the VIPs.
+    pub fn vip_filter(&self) -> VipFilter {
+        VipFilter::of(self.vips().into_iter().map(|(address, _)| address))
+    }
+
+    /// Service entries, lookup slots and real-server entries, each in the order of their indices.
+    pub fn entries(&self) -> (Vec<Service>, Vec<u32>, Vec<RealServer>) {
+        let (mut services, mut lookup, mut servers) = (Vec::new(), Vec::new(), Vec::new());
+        for service in &self.service {
+            let key = service.key();
+            let first = servers.len() as u32;
+            let service_index = services.len() as u32;
+            services.push(Service {
+                table: LookupTable::new(lookup.len() as u32, service.lookup.len() as u32),
+                key,
+                scheduler: Service::WEIGHTED_ROUND_ROBIN,
+                ..Service::default()
+            });
+            lookup.extend(service.lookup.iter().map(|position| first + position));
+            servers.extend(service.server.iter().map(|server| server.entry(key, service_index)));
+        }
+        (services, lookup, servers)
+    }
+}
+
+impl FixtureService {
+    fn key(&self) -> ServiceKey {
+        ServiceKey::new(self.address.into(), Be16::new(self.port), self.protocol)
+    }
+}
+
+impl FixtureServer {
+    fn entry(&self, service: ServiceKey, service_index: u32) -> RealServer {
+        if self.removed {
+            return RealServer::default();
+        }
+        RealServer {
+            service,
+            interface: self.interface,
+            next_hop: self.next_hop,
+            vlan: self.vlan.map_or(Vlan::NONE, Vlan::id),
+            source_mac: self.source_mac,
+            mtu: self.mtu,
+            address: self.address.into(),
+            source: self.source.into(),
+            service_index,
+            weight: self.weight,
+            reserved: [0; 6],
+        }
+    }
+}
+
+fn mac<'de, D: Deserializer<'de>>(deserializer: D) -> Result<MacAddress, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    let octets: Result<Vec<u8>, _> =
+        text.split(':').map(|octet| u8::from_str_radix(octet, 16)).collect();
+    let octets = octets.ok().and_then(|octets| octets.try_into().ok());
+    octets.map(MacAddress).ok_or_else(|| D::Error::custom(format!("bad MAC address `{text}`")))
+}

@@ -1,0 +1,1 @@
+"""Makes the packet vectors. See ../README.md."""
