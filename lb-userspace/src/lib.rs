@@ -1,4 +1,5 @@
 //! The director daemon, the command line and the real server set-up, as a library; the binary is a thin main.
 
+pub mod config;
 pub mod netlink;
 pub mod store;
