@@ -2,4 +2,6 @@
 
 pub mod config;
 pub mod netlink;
+pub mod nexthop;
 pub mod store;
+pub mod sysctl;

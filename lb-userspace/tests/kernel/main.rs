@@ -1,0 +1,5 @@
+//! Tests of lb-userspace against the real kernel, in network namespaces of their own. Needs root.
+
+mod netlink;
+mod nexthop;
+mod support;
