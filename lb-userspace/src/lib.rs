@@ -3,5 +3,7 @@
 pub mod config;
 pub mod netlink;
 pub mod nexthop;
+pub mod plan;
 pub mod store;
 pub mod sysctl;
+pub mod tables;

@@ -147,9 +147,8 @@ fn find_server(servers: &Item, server: Ipv4Addr) -> Option<usize> {
 
 /// The first table of the list whose `address` is wanted.
 fn position(list: &Item, wanted: impl Fn(&str) -> bool) -> Option<usize> {
-    let matches = |table: &dyn TableLike| {
-        table.get("address").and_then(Item::as_str).is_some_and(&wanted)
-    };
+    let matches =
+        |table: &dyn TableLike| table.get("address").and_then(Item::as_str).is_some_and(&wanted);
     match list {
         Item::ArrayOfTables(tables) => tables.iter().position(|table| matches(table)),
         Item::Value(list) => {
@@ -383,10 +382,7 @@ icmp_per_second = 10
             refused(Change::EditService { service: gone, scheduler }),
             ChangeError::NoService(gone)
         );
-        assert_eq!(
-            refused(Change::DeleteService { service: gone }),
-            ChangeError::NoService(gone)
-        );
+        assert_eq!(refused(Change::DeleteService { service: gone }), ChangeError::NoService(gone));
         let server = server("10.0.0.77");
         assert_eq!(
             refused(Change::DeleteServer { service: here, server }),

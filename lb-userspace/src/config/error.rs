@@ -83,7 +83,9 @@ pub enum Problem {
     )]
     NoInterface,
     /// Not the name of an interface.
-    #[error("`{0}` cannot be an interface's name; names have 1 to 15 characters, no space and no /")]
+    #[error(
+        "`{0}` cannot be an interface's name; names have 1 to 15 characters, no space and no /"
+    )]
     Interface(String),
     /// The same interface twice.
     #[error("interface `{0}` is named twice; name it once")]

@@ -322,14 +322,37 @@ mod tests {
             (with("[[service]]\naddress = \"x\""), "t.toml:3: `x` is no virtual service"),
             (with("[[service]]\naddress = \"tcp:fd00::1:80\""), "IPv6"),
             (service("scheduler = \"lc\""), "t.toml:4: service tcp:10.0.0.9:80: `lc` is no"),
-            (service("[[service]]\naddress = \"tcp:10.0.0.9:80\""), "t.toml:5: service tcp:10.0.0.9:80 stands on line 3 already"),
-            (service("[[service.server]]\naddress = \"x\""), "t.toml:5: service tcp:10.0.0.9:80: `x` is no IPv4"),
-            (service("[[service.server]]\naddress = \"10.0.0.9\""), "t.toml:5: service tcp:10.0.0.9:80: a real server cannot be the VIP"),
+            (
+                service("[[service]]\naddress = \"tcp:10.0.0.9:80\""),
+                "t.toml:5: service tcp:10.0.0.9:80 stands on line 3 already",
+            ),
+            (
+                service("[[service.server]]\naddress = \"x\""),
+                "t.toml:5: service tcp:10.0.0.9:80: `x` is no IPv4",
+            ),
+            (
+                service("[[service.server]]\naddress = \"10.0.0.9\""),
+                "t.toml:5: service tcp:10.0.0.9:80: a real server cannot be the VIP",
+            ),
             (service("[[service.server]]\naddress = \"224.0.0.1\""), "not a unicast address"),
-            (service("[[service.server]]\naddress = \"10.0.0.1\"\nweight = -1"), "t.toml:6: service tcp:10.0.0.9:80: weight -1 is out of range"),
-            (service("[[service.server]]\naddress = \"10.0.0.1\"\nweight = \"1\""), "t.toml:6: invalid type"),
-            (service("server = [{address = \"10.0.0.1\"},\n{address = \"10.0.0.1\"}]"), "t.toml:5: service tcp:10.0.0.9:80 has server 10.0.0.1 on line 4 already"),
-            (with("[tables]\nservices = 1\n[[service]]\naddress = \"tcp:10.0.0.1:1\"\n[[service]]\naddress = \"tcp:10.0.0.1:2\""), "2 services do not fit; raise `tables.services` (now 1)"),
+            (
+                service("[[service.server]]\naddress = \"10.0.0.1\"\nweight = -1"),
+                "t.toml:6: service tcp:10.0.0.9:80: weight -1 is out of range",
+            ),
+            (
+                service("[[service.server]]\naddress = \"10.0.0.1\"\nweight = \"1\""),
+                "t.toml:6: invalid type",
+            ),
+            (
+                service("server = [{address = \"10.0.0.1\"},\n{address = \"10.0.0.1\"}]"),
+                "t.toml:5: service tcp:10.0.0.9:80 has server 10.0.0.1 on line 4 already",
+            ),
+            (
+                with(
+                    "[tables]\nservices = 1\n[[service]]\naddress = \"tcp:10.0.0.1:1\"\n[[service]]\naddress = \"tcp:10.0.0.1:2\"",
+                ),
+                "2 services do not fit; raise `tables.services` (now 1)",
+            ),
         ];
         for (text, expected) in cases {
             let error = parse(&text).expect_err(&text);

@@ -101,12 +101,7 @@ pub fn same_cycle(a: &[Ipv4Addr], b: &[Ipv4Addr]) -> bool {
 /// Which pick of the `new` cycle comes next after the data path has made `position` picks of the
 /// `old` one, as IPVS has it: `rr` goes on behind the server that was used last, or behind its
 /// nearest predecessor that is still there; `wrr` starts again at the head.
-pub fn next_pick(
-    scheduler: Scheduler,
-    old: &[Ipv4Addr],
-    new: &[Ipv4Addr],
-    position: u64,
-) -> usize {
+pub fn next_pick(scheduler: Scheduler, old: &[Ipv4Addr], new: &[Ipv4Addr], position: u64) -> usize {
     if scheduler == Scheduler::Wrr || old.is_empty() || new.is_empty() || position == 0 {
         return 0;
     }

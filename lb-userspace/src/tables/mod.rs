@@ -22,7 +22,7 @@ use std::{collections::BTreeMap, net::Ipv4Addr};
 
 use lb_common::{
     Address, MacAddress,
-    table::{LookupTable, RealServer, Service, Vlan, VipFilter},
+    table::{LookupTable, RealServer, Service, VipFilter, Vlan},
 };
 
 use self::space::{Entries, Slots};
@@ -84,7 +84,8 @@ impl Tables {
                 ServiceChange::Edit(edit) => servers += edit.added.len(),
                 ServiceChange::Remove(address) => {
                     freed_services += 1;
-                    freed_servers += self.actual.services.get(address).map_or(0, |s| s.servers.len());
+                    freed_servers +=
+                        self.actual.services.get(address).map_or(0, |s| s.servers.len());
                 }
             }
         }
@@ -93,8 +94,20 @@ impl Tables {
         let gone = diff.vips.iter().filter(|c| matches!(c, VipChange::Remove { .. })).count();
         let vip_room = capacity.vips as usize - self.actual.vips.len().min(capacity.vips as usize);
         for (needed, room, table, entries, setting) in [
-            (services, self.services.room() + freed_services, "service", capacity.services, "tables.services"),
-            (servers, self.real_servers.room() + freed_servers, "real server", capacity.real_servers, "tables.real_servers"),
+            (
+                services,
+                self.services.room() + freed_services,
+                "service",
+                capacity.services,
+                "tables.services",
+            ),
+            (
+                servers,
+                self.real_servers.room() + freed_servers,
+                "real server",
+                capacity.real_servers,
+                "tables.real_servers",
+            ),
             (vips, vip_room + gone, "VIP", capacity.vips, "tables.vips"),
         ] {
             if needed > room {
@@ -171,7 +184,11 @@ impl Tables {
                     }
                 }
                 let entries = store.capacity().lookup;
-                return Err(StoreError::Full { table: "lookup", entries, setting: "tables.lookup" });
+                return Err(StoreError::Full {
+                    table: "lookup",
+                    entries,
+                    setting: "tables.lookup",
+                });
             };
             reserved.push((offset, length));
         }
