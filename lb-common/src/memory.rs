@@ -137,17 +137,52 @@ impl MemoryTables {
         }
     }
 
-    /// How often a reason was counted; [`Reason::Forwarded`] from the real servers' counters.
+    /// How often a reason was counted; known flows' packets are counted with their real servers.
     pub fn counted(&self, reason: Reason) -> u64 {
-        if reason == Reason::Forwarded {
-            return self.counters.borrow().values().map(|c| c.packets - c.flows).sum();
+        let counted = self.reasons.borrow().get(&reason).copied().unwrap_or_default();
+        if reason != Reason::Forwarded {
+            return counted;
         }
-        self.reasons.borrow().get(&reason).copied().unwrap_or_default()
+        let servers = self.counters.borrow();
+        counted + servers.values().map(|c| c.packets - c.flows).sum::<u64>()
     }
 
     /// What was sent to a real server.
     pub fn counters(&self, real_server: u32) -> ServerCounters {
         self.counters.borrow().get(&real_server).copied().unwrap_or_default()
+    }
+
+    /// Adds to what was counted under a reason.
+    pub fn add(&mut self, reason: Reason, count: u64) {
+        *self.reasons.get_mut().entry(reason).or_default() += count;
+    }
+
+    /// Sets what was sent to a real server to zero.
+    pub fn reset_counters(&mut self, real_server: u32) {
+        self.counters.get_mut().remove(&real_server);
+    }
+
+    /// A service's round-robin position.
+    pub fn position(&self, service: u32) -> u64 {
+        self.positions.borrow().get(&service).copied().unwrap_or_default()
+    }
+
+    /// Removes every flow of a real server; how many there were.
+    pub fn purge(&mut self, real_server: u32) -> u64 {
+        let mut purged = 0;
+        for word in &mut self.flows {
+            let old = FlowWord(*word.get_mut());
+            if !old.is_empty() && old.real_server() == real_server {
+                *word.get_mut() = 0;
+                purged += 1;
+            }
+        }
+        purged
+    }
+
+    /// How many flows there is room for.
+    pub fn flow_slots(&self) -> u32 {
+        self.flows.len() as u32
     }
 
     /// The flow words in use, with the full keys stored for them.

@@ -2,9 +2,12 @@
 //! thin main.
 
 pub mod bpf;
+pub mod config;
 pub mod netlink;
 pub mod nexthop;
+pub mod plan;
 pub mod realserver;
 pub mod store;
 pub mod sys;
 pub mod sysctl;
+pub mod tables;

@@ -4,6 +4,8 @@
 //! which order they change is the business of whoever calls it. `bpf` implements it over pinned
 //! maps, `lb_common::memory::MemoryTables` for tests without privileges.
 
+mod memory;
+
 use lb_common::{
     Address,
     flow::{FlowKey, FlowWord},

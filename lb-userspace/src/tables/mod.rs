@@ -1,0 +1,400 @@
+//! Makes the data path's tables what they shall be, in an order that keeps it right at every
+//! instant.
+//!
+//! - A service comes: its real servers' entries (the service key last), its lookup slots, its
+//!   entry, its index; then its VIP, and last the filter, which is what lets packets come this
+//!   far. So a packet finds nothing of the service, or all of it.
+//! - A service goes: the same in reverse.
+//! - A lookup table changes: the new one is written to slots that nothing refers to, then one word
+//!   ([`Service::table`]) switches over. The slots of the old one rest for a second.
+//! - A real server comes: its entry, then the lookup table with it.
+//! - A real server goes: the lookup table without it; then its entry's service key, so that its
+//!   flows are confirmed no more; then its flows; and after a second the index is free.
+//! - A weight changes: the entry's weight, then the lookup table.
+//!
+//! What does not change is not written, so indices, flows and counters stay.
+
+pub mod lookup;
+mod read;
+mod space;
+
+use std::{collections::BTreeMap, net::Ipv4Addr};
+
+use lb_common::{
+    Address, MacAddress,
+    table::{LookupTable, RealServer, Service, VipFilter, Vlan},
+};
+
+use self::space::{Entries, Slots};
+use crate::{
+    config::{Server, ServiceAddress, VirtualService, ipv4},
+    nexthop::NextHop,
+    plan::{Actual, ActualServer, ActualService, Diff, ServiceChange, ServiceEdit, VipChange},
+    store::{Store, StoreError},
+};
+
+/// Next hops of real servers; a server without one is not sent to.
+pub type NextHops = BTreeMap<Ipv4Addr, NextHop>;
+
+/// What stands in the tables, and what is free in them.
+#[derive(Debug)]
+pub struct Tables {
+    actual: Actual,
+    services: Entries,
+    real_servers: Entries,
+    slots: Slots,
+}
+
+impl Tables {
+    /// Takes over tables as they are; they may be empty, or in use.
+    pub fn adopt(store: &mut dyn Store) -> Result<Self, StoreError> {
+        let actual = read::adopt(store)?;
+        let capacity = store.capacity();
+        let services = || actual.services.values();
+        let servers = services().flat_map(|service| service.servers.values());
+        let tables = services().map(|service| service.table);
+        let slots = tables.map(|table| table.offset()..table.offset() + table.length());
+        Ok(Self {
+            services: Entries::new(capacity.services, services().map(|service| service.index)),
+            real_servers: Entries::new(capacity.real_servers, servers.map(|server| server.index)),
+            slots: Slots::new(capacity.lookup, slots),
+            actual,
+        })
+    }
+
+    /// What the data path does.
+    pub fn actual(&self) -> &Actual {
+        &self.actual
+    }
+
+    /// Whether there is room for all that a diff adds; nothing is written.
+    ///
+    /// A server that takes another one's place needs room beside it.
+    pub fn check(&self, store: &dyn Store, diff: &Diff) -> Result<(), StoreError> {
+        let capacity = store.capacity();
+        let mut services = 0usize;
+        let mut servers = 0usize;
+        let (mut freed_services, mut freed_servers) = (0usize, 0usize);
+        for change in &diff.services {
+            match change {
+                ServiceChange::Add(service) => {
+                    services += 1;
+                    servers += service.servers.len();
+                }
+                ServiceChange::Edit(edit) => servers += edit.added.len(),
+                ServiceChange::Remove(address) => {
+                    freed_services += 1;
+                    freed_servers +=
+                        self.actual.services.get(address).map_or(0, |s| s.servers.len());
+                }
+            }
+        }
+        let is_new = |change: &&VipChange| matches!(change, VipChange::Set { from: None, .. });
+        let vips = diff.vips.iter().filter(is_new).count();
+        let gone = diff.vips.iter().filter(|c| matches!(c, VipChange::Remove { .. })).count();
+        let vip_room = capacity.vips as usize - self.actual.vips.len().min(capacity.vips as usize);
+        for (needed, room, table, entries, setting) in [
+            (
+                services,
+                self.services.room() + freed_services,
+                "service",
+                capacity.services,
+                "tables.services",
+            ),
+            (
+                servers,
+                self.real_servers.room() + freed_servers,
+                "real server",
+                capacity.real_servers,
+                "tables.real_servers",
+            ),
+            (vips, vip_room + gone, "VIP", capacity.vips, "tables.vips"),
+        ] {
+            if needed > room {
+                return Err(StoreError::Full { table, entries, setting });
+            }
+        }
+        Ok(())
+    }
+
+    /// Makes the tables what the diff's `desired` asked for.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::Full`] before anything was written. [`StoreError::Access`] leaves the change
+    /// half done; [`Tables::adopt`] then makes sense of what there is.
+    pub fn apply(
+        &mut self,
+        store: &mut dyn Store,
+        diff: &Diff,
+        hops: &NextHops,
+    ) -> Result<(), StoreError> {
+        self.check(store, diff)?;
+        let reserved = self.reserve(store, diff)?;
+
+        let removed = |vip: &Ipv4Addr| diff.vips.contains(&VipChange::Remove { vip: *vip });
+        let kept: Vec<Ipv4Addr> =
+            self.actual.vips.keys().copied().filter(|vip| !removed(vip)).collect();
+        if kept.len() < self.actual.vips.len() {
+            store.set_vip_filter(&filter(&kept));
+        }
+        for change in &diff.vips {
+            if let VipChange::Remove { vip } = change {
+                store.remove_vip(&Address::from(*vip))?;
+                self.actual.vips.remove(vip);
+            }
+        }
+        for change in &diff.services {
+            if let ServiceChange::Remove(address) = change {
+                self.remove_service(store, *address)?;
+            }
+        }
+        for (change, offset) in diff.services.iter().zip(reserved) {
+            match change {
+                ServiceChange::Remove(_) => {}
+                ServiceChange::Edit(edit) => self.edit_service(store, edit, offset, hops)?,
+                ServiceChange::Add(service) => self.add_service(store, service, offset, hops)?,
+            }
+        }
+        for change in &diff.vips {
+            if let VipChange::Set { vip, to, .. } = change {
+                store.insert_vip(&Address::from(*vip), to.entry())?;
+                self.actual.vips.insert(*vip, Some(*to));
+            }
+        }
+        let vips: Vec<Ipv4Addr> = self.actual.vips.keys().copied().collect();
+        store.set_vip_filter(&filter(&vips));
+        Ok(())
+    }
+
+    /// Takes the lookup slots for every change that needs new ones, or none at all.
+    fn reserve(&mut self, store: &dyn Store, diff: &Diff) -> Result<Vec<u32>, StoreError> {
+        let mut reserved = Vec::with_capacity(diff.services.len());
+        for change in &diff.services {
+            let service = match change {
+                ServiceChange::Add(service) => Some(service),
+                ServiceChange::Edit(edit) if edit.repicked => Some(&edit.service),
+                ServiceChange::Edit(_) | ServiceChange::Remove(_) => None,
+            };
+            let length = service.map_or(0, |s| lookup::build(s.scheduler, &s.servers).len() as u32);
+            let Some(offset) = self.slots.take(length) else {
+                for (offset, length) in reserved {
+                    if length > 0 {
+                        self.slots.untake(offset);
+                    }
+                }
+                let entries = store.capacity().lookup;
+                return Err(StoreError::Full {
+                    table: "lookup",
+                    entries,
+                    setting: "tables.lookup",
+                });
+            };
+            reserved.push((offset, length));
+        }
+        Ok(reserved.into_iter().map(|(offset, _)| offset).collect())
+    }
+
+    fn add_service(
+        &mut self,
+        store: &mut dyn Store,
+        service: &VirtualService,
+        offset: u32,
+        hops: &NextHops,
+    ) -> Result<(), StoreError> {
+        let full = |table, setting, entries| StoreError::Full { table, entries, setting };
+        let capacity = store.capacity();
+        let index = self
+            .services
+            .take()
+            .ok_or_else(|| full("service", "tables.services", capacity.services))?;
+        let VirtualService { address, scheduler, servers } = service;
+        let mut actual = ActualService {
+            index,
+            scheduler: *scheduler,
+            table: LookupTable::default(),
+            picks: Vec::new(),
+            servers: BTreeMap::new(),
+        };
+        for server in servers {
+            let server_index = self.add_server(store, *address, index, *server, hops)?;
+            let entry = ActualServer { index: server_index, weight: server.weight };
+            actual.servers.insert(server.address, entry);
+        }
+        let mut entry = Service {
+            key: address.key(),
+            scheduler: scheduler.number(),
+            position: store.service(index).position,
+            ..Service::default()
+        };
+        write_picks(store, service, &mut actual, &mut entry, offset);
+        store.set_service(index, &entry);
+        store.insert_service_index(&address.key(), index)?;
+        self.actual.services.insert(*address, actual);
+        Ok(())
+    }
+
+    fn edit_service(
+        &mut self,
+        store: &mut dyn Store,
+        edit: &ServiceEdit,
+        offset: u32,
+        hops: &NextHops,
+    ) -> Result<(), StoreError> {
+        let ServiceEdit { service, scheduler: _, added, reweighted, removed, repicked } = edit;
+        let address = service.address;
+        let Some(mut actual) = self.actual.services.remove(&address) else { return Ok(()) };
+        for server in added {
+            let index = self.add_server(store, address, actual.index, *server, hops)?;
+            actual.servers.insert(server.address, ActualServer { index, weight: server.weight });
+        }
+        for (server, _) in reweighted {
+            if let Some(entry) = actual.servers.get_mut(&server.address) {
+                entry.weight = server.weight;
+                let old = store.real_server(entry.index);
+                let new = RealServer { weight: server.weight.get(), ..old };
+                store.set_real_server(entry.index, &new);
+            }
+        }
+        let mut entry = store.service(actual.index);
+        entry.scheduler = service.scheduler.number();
+        let old = actual.table;
+        if *repicked {
+            write_picks(store, service, &mut actual, &mut entry, offset);
+        }
+        store.set_service(actual.index, &entry);
+        actual.scheduler = service.scheduler;
+        if *repicked {
+            self.slots.give_up(old.offset(), old.length());
+        }
+        for server in removed {
+            if let Some(entry) = actual.servers.remove(server) {
+                read::clear(store, entry.index)?;
+                self.real_servers.give_up(entry.index);
+            }
+        }
+        self.actual.services.insert(address, actual);
+        Ok(())
+    }
+
+    fn remove_service(
+        &mut self,
+        store: &mut dyn Store,
+        address: ServiceAddress,
+    ) -> Result<(), StoreError> {
+        let Some(actual) = self.actual.services.remove(&address) else { return Ok(()) };
+        store.remove_service_index(&address.key())?;
+        for server in actual.servers.values() {
+            read::clear(store, server.index)?;
+            self.real_servers.give_up(server.index);
+        }
+        store.set_service(actual.index, &Service::default());
+        self.services.give_up(actual.index);
+        self.slots.give_up(actual.table.offset(), actual.table.length());
+        Ok(())
+    }
+
+    fn add_server(
+        &mut self,
+        store: &mut dyn Store,
+        service: ServiceAddress,
+        service_index: u32,
+        server: Server,
+        hops: &NextHops,
+    ) -> Result<u32, StoreError> {
+        let entries = store.capacity().real_servers;
+        let index = self.real_servers.take().ok_or(StoreError::Full {
+            table: "real server",
+            entries,
+            setting: "tables.real_servers",
+        })?;
+        store.reset_counters(index)?;
+        let mut entry = RealServer {
+            address: server.address.into(),
+            service_index,
+            weight: server.weight.get(),
+            ..RealServer::default()
+        };
+        set_next_hop(&mut entry, hops.get(&server.address));
+        store.set_real_server(index, &entry);
+        entry.service = service.key();
+        store.set_real_server(index, &entry);
+        Ok(index)
+    }
+
+    /// Writes the next hops of all servers that `hops` says something about: where to send to, or
+    /// that there is nowhere to. How many entries changed.
+    pub fn set_next_hops(
+        &mut self,
+        store: &mut dyn Store,
+        hops: &BTreeMap<Ipv4Addr, Option<NextHop>>,
+    ) -> usize {
+        let mut changed = 0;
+        let servers = self.actual.services.values().flat_map(|service| &service.servers);
+        for (address, server) in servers {
+            let Some(hop) = hops.get(address) else { continue };
+            let old = store.real_server(server.index);
+            let mut new = old;
+            set_next_hop(&mut new, hop.as_ref());
+            if new != old {
+                store.set_real_server(server.index, &new);
+                changed += 1;
+            }
+        }
+        changed
+    }
+}
+
+fn filter(vips: &[Ipv4Addr]) -> VipFilter {
+    VipFilter::of(vips.iter().map(|vip| Address::from(*vip)))
+}
+
+/// Writes a service's picks to the slots at `offset`, turned so that the data path goes on where
+/// IPVS would, and points the entry at them; whoever calls writes the entry.
+fn write_picks(
+    store: &mut dyn Store,
+    service: &VirtualService,
+    actual: &mut ActualService,
+    entry: &mut Service,
+    offset: u32,
+) {
+    let picks = lookup::build(service.scheduler, &service.servers);
+    // The data path sees the old table turned, so its last pick is at the position before this.
+    let next = lookup::next_pick(service.scheduler, &actual.picks, &picks, entry.position);
+    let turned = lookup::turned(&picks, next, entry.position);
+    let index = |pick: &Ipv4Addr| actual.servers.get(pick).map(|server| server.index);
+    let indices: Vec<u32> = turned.iter().filter_map(index).collect();
+    store.set_lookup(offset, &indices);
+    entry.table = LookupTable::new(offset, indices.len() as u32);
+    actual.table = entry.table;
+    actual.picks = turned;
+}
+
+fn set_next_hop(entry: &mut RealServer, hop: Option<&NextHop>) {
+    let Some(NextHop { interface, vlan, source_mac, destination_mac, source, mtu }) = hop else {
+        entry.interface = 0;
+        return;
+    };
+    entry.interface = *interface;
+    entry.vlan = vlan.map_or(Vlan::NONE, Vlan::id);
+    entry.source_mac = MacAddress(*source_mac);
+    entry.next_hop = MacAddress(*destination_mac);
+    entry.source = Address::from(*source);
+    // No frame of Ethernet carries more.
+    entry.mtu = u16::try_from(*mtu).unwrap_or(u16::MAX);
+}
+
+/// The next hop that an entry holds, if any.
+pub fn next_hop(entry: &RealServer) -> Option<NextHop> {
+    (entry.interface != 0).then(|| NextHop {
+        interface: entry.interface,
+        vlan: entry.vlan.tag(),
+        source_mac: entry.source_mac.0,
+        destination_mac: entry.next_hop.0,
+        source: ipv4(entry.source).unwrap_or(Ipv4Addr::UNSPECIFIED).into(),
+        mtu: entry.mtu.into(),
+    })
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,109 @@
+//! Reading what the data path does, and putting right what a daemon left that died half-way.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::Ipv4Addr,
+};
+
+use lb_common::table::{RealServer, Service, ServiceKey, Vip};
+
+use crate::{
+    config::{Scheduler, ServiceAddress, Weight, ipv4},
+    plan::{Actual, ActualServer, ActualService, Ownership},
+    store::{Store, StoreError},
+};
+
+/// Puts right what only a daemon that died in the middle of a change can have left, then reads
+/// what the data path does.
+pub(super) fn adopt(store: &mut dyn Store) -> Result<Actual, StoreError> {
+    for (key, index) in store.service_indices()? {
+        if ServiceAddress::from_key(&key).is_none() || store.service(index).key != key {
+            store.remove_service_index(&key)?;
+        }
+    }
+    let indexed: BTreeMap<u32, ServiceKey> =
+        store.service_indices()?.into_iter().map(|(key, index)| (index, key)).collect();
+    for index in 0..store.capacity().services {
+        if store.service(index).key.protocol != 0 && !indexed.contains_key(&index) {
+            store.set_service(index, &Service::default());
+        }
+    }
+    let mut seen = BTreeSet::new();
+    let mut free = BTreeSet::new();
+    for index in 0..store.capacity().real_servers {
+        let entry = store.real_server(index);
+        let stray = indexed.get(&entry.service_index) != Some(&entry.service)
+            || !seen.insert((entry.service, entry.address));
+        if entry.service.protocol != 0 && stray {
+            clear(store, index)?;
+        }
+        if entry.service.protocol == 0 || stray {
+            free.insert(index);
+        }
+    }
+    // Flows of such entries must not come upon who gets the entry next.
+    let mut stale = BTreeSet::new();
+    store.flows(&mut |word, _| {
+        if free.contains(&word.real_server()) {
+            stale.insert(word.real_server());
+        }
+    });
+    for index in stale {
+        store.purge(index);
+    }
+    read(store)
+}
+
+/// Takes a real server's entry out of use, with its flows; what it forwarded stays counted.
+pub(super) fn clear(store: &mut dyn Store, index: u32) -> Result<(), StoreError> {
+    let entry = store.real_server(index);
+    // The confirmation fails from here on, whatever else still points at the entry.
+    store.set_real_server(index, &RealServer { service: ServiceKey::default(), ..entry });
+    store.purge(index);
+    let counters = store.counters(index)?;
+    store.retire(counters.packets.saturating_sub(counters.flows))?;
+    store.reset_counters(index)
+}
+
+/// Reads what the data path does.
+pub(super) fn read(store: &dyn Store) -> Result<Actual, StoreError> {
+    let mut actual = Actual::default();
+    let mut servers: BTreeMap<u32, BTreeMap<Ipv4Addr, ActualServer>> = BTreeMap::new();
+    let mut addresses: BTreeMap<u32, Ipv4Addr> = BTreeMap::new();
+    for index in 0..store.capacity().real_servers {
+        let entry = store.real_server(index);
+        if entry.service.protocol == 0 {
+            continue;
+        }
+        if let Some(address) = ipv4(entry.address) {
+            let server = ActualServer { index, weight: Weight::from_table(entry.weight) };
+            servers.entry(entry.service_index).or_default().insert(address, server);
+            addresses.insert(index, address);
+        }
+    }
+    for (key, index) in store.service_indices()? {
+        let service = store.service(index);
+        let Some(address) = ServiceAddress::from_key(&key) else { continue };
+        let slots = service.table.offset()..service.table.offset() + service.table.length();
+        let pick = |slot| addresses.get(&store.lookup(slot)).copied();
+        let actual_service = ActualService {
+            index,
+            scheduler: Scheduler::from_number(service.scheduler).unwrap_or_default(),
+            table: service.table,
+            picks: slots.map(|slot| pick(slot).unwrap_or(Ipv4Addr::UNSPECIFIED)).collect(),
+            servers: servers.remove(&index).unwrap_or_default(),
+        };
+        actual.services.insert(address, actual_service);
+    }
+    for (address, vip) in store.vips()? {
+        let ownership = match vip {
+            Vip::OWNED => Some(Ownership::Owned),
+            Vip::LOCAL => Some(Ownership::Local),
+            _ => None,
+        };
+        if let Some(vip) = ipv4(address) {
+            actual.vips.insert(vip, ownership);
+        }
+    }
+    Ok(actual)
+}

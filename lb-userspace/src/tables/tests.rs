@@ -1,0 +1,309 @@
+use std::collections::BTreeSet;
+
+use lb_common::{
+    Reason, Verdict,
+    flow::HashSeed,
+    memory::{MemoryPacket, MemoryTables},
+    table::{Interface, Vip},
+};
+use proptest::prelude::*;
+
+use super::*;
+use crate::{
+    config::{Scheduler, Weight},
+    plan::{Desired, Ownership, plan},
+};
+
+const MAC: [u8; 6] = [2, 0, 0, 0, 0, 1];
+
+fn memory(services: usize, real_servers: usize, lookup: usize) -> MemoryTables {
+    let mut memory = MemoryTables::new(64, HashSeed([1, 2, 3, 4]), 1000);
+    memory.services = vec![Service::default(); services];
+    memory.real_servers = vec![RealServer::default(); real_servers];
+    memory.lookup = vec![0; lookup];
+    memory.interface = Interface { mac: MacAddress(MAC), reserved: 0 };
+    memory.now = 1000;
+    memory
+}
+
+fn service(text: &str, scheduler: Scheduler, servers: &[(&str, i64)]) -> VirtualService {
+    let server = |(address, weight): &(&str, i64)| Server {
+        address: address.parse().expect("an address"),
+        weight: Weight::try_from(*weight).expect("a weight"),
+    };
+    VirtualService {
+        address: text.parse().expect("a service"),
+        scheduler,
+        servers: servers.iter().map(server).collect(),
+    }
+}
+
+fn desired(services: &[VirtualService]) -> Desired {
+    Desired::new(services.to_vec(), &BTreeSet::new())
+}
+
+fn hop() -> NextHop {
+    NextHop {
+        interface: 7,
+        vlan: None,
+        source_mac: MAC,
+        destination_mac: [2, 0, 0, 0, 0, 2],
+        source: Ipv4Addr::new(192, 168, 19, 254).into(),
+        mtu: 1500,
+    }
+}
+
+fn hops(desired: &Desired) -> NextHops {
+    let servers = desired.services.iter().flat_map(|service| &service.servers);
+    servers.map(|server| (server.address, hop())).collect()
+}
+
+fn apply(tables: &mut Tables, memory: &mut MemoryTables, desired: &Desired) {
+    let diff = plan(desired, tables.actual());
+    tables.apply(memory, &diff, &hops(desired)).expect("room");
+}
+
+/// A TCP packet of a client for 10.0.0.9:80; flags 2 is SYN, 16 is ACK.
+fn send(memory: &MemoryTables, client_port: u16, flags: u8) -> (Verdict, Ipv4Addr) {
+    let mut frame = Vec::new();
+    frame.extend(MAC);
+    frame.extend([2, 0, 0, 0, 0, 9, 8, 0]);
+    frame.extend([0x45, 0, 0, 40, 0, 0, 0x40, 0, 64, 6, 0, 0, 10, 9, 0, 1, 10, 0, 0, 9]);
+    frame.extend(client_port.to_be_bytes());
+    frame.extend([0, 80, 0, 0, 0, 0, 0, 0, 0, 0, 0x50, flags, 0, 0, 0, 0, 0, 0]);
+    let mut packet = MemoryPacket::new(&frame, 7);
+    let verdict = lb_common::director(&mut packet, &memory);
+    let [a, b, c, d] = packet.frame()[30..34] else { panic!("an IPv4 header") };
+    (verdict, [a, b, c, d].into())
+}
+
+fn opened(memory: &MemoryTables, client_port: u16) -> Ipv4Addr {
+    let (verdict, server) = send(memory, client_port, 2);
+    assert_eq!(verdict.reason, Reason::Scheduled);
+    server
+}
+
+const A: &str = "10.1.0.1";
+const B: &str = "10.1.0.2";
+const C: &str = "10.1.0.3";
+const SERVICE: &str = "tcp:10.0.0.9:80";
+
+fn ip(text: &str) -> Ipv4Addr {
+    text.parse().expect("an address")
+}
+
+#[test]
+fn new_flows_go_round_in_list_order() {
+    let mut memory = memory(4, 8, 64);
+    let mut tables = Tables::adopt(&mut memory).expect("empty");
+    apply(
+        &mut tables,
+        &mut memory,
+        &desired(&[service(SERVICE, Scheduler::Rr, &[(A, 1), (B, 1)])]),
+    );
+    let picks: Vec<_> = (0..4).map(|port| opened(&memory, 1000 + port)).collect();
+    assert_eq!(picks, [ip(A), ip(B), ip(A), ip(B)]);
+}
+
+/// As measured with IPVS: the pointer stays on the last used server, a new one enters at the head.
+#[test]
+fn a_server_added_at_the_head_is_used_after_the_wrap() {
+    let mut memory = memory(4, 8, 64);
+    let mut tables = Tables::adopt(&mut memory).expect("empty");
+    apply(
+        &mut tables,
+        &mut memory,
+        &desired(&[service(SERVICE, Scheduler::Rr, &[(B, 1), (A, 1)])]),
+    );
+    assert_eq!(opened(&memory, 1), ip(B));
+    let list = [(C, 1), (B, 1), (A, 1)];
+    apply(&mut tables, &mut memory, &desired(&[service(SERVICE, Scheduler::Rr, &list)]));
+    let picks: Vec<_> = (2..6).map(|port| opened(&memory, port)).collect();
+    assert_eq!(picks, [ip(A), ip(C), ip(B), ip(A)]);
+}
+
+#[test]
+fn a_service_in_a_used_entry_starts_at_the_head_of_its_list() {
+    let mut memory = memory(1, 8, 64);
+    let mut tables = Tables::adopt(&mut memory).expect("empty");
+    let list = [(A, 1), (B, 1), (C, 1)];
+    let all = desired(&[service(SERVICE, Scheduler::Rr, &list)]);
+    apply(&mut tables, &mut memory, &all);
+    opened(&memory, 1);
+    apply(&mut tables, &mut memory, &desired(&[]));
+    let mut tables = Tables::adopt(&mut memory).expect("empty again");
+    apply(&mut tables, &mut memory, &all);
+    assert_eq!([opened(&memory, 2), opened(&memory, 3)], [ip(A), ip(B)]);
+}
+
+#[test]
+fn weight_0_keeps_its_flows_and_takes_no_new_ones() {
+    let mut memory = memory(4, 8, 64);
+    let mut tables = Tables::adopt(&mut memory).expect("empty");
+    let with = |weight| desired(&[service(SERVICE, Scheduler::Rr, &[(A, weight), (B, 1)])]);
+    apply(&mut tables, &mut memory, &with(1));
+    assert_eq!(opened(&memory, 1), ip(A));
+    apply(&mut tables, &mut memory, &with(0));
+    let (verdict, server) = send(&memory, 1, 16);
+    assert_eq!((verdict.reason, server), (Reason::Forwarded, ip(A)));
+    assert!((10..20).all(|port| opened(&memory, port) == ip(B)));
+}
+
+#[test]
+fn a_removed_server_loses_its_flows_but_not_its_count() {
+    let mut memory = memory(4, 8, 64);
+    let mut tables = Tables::adopt(&mut memory).expect("empty");
+    let list = [(A, 1), (B, 1)];
+    apply(&mut tables, &mut memory, &desired(&[service(SERVICE, Scheduler::Rr, &list)]));
+    assert_eq!([opened(&memory, 1), opened(&memory, 2)], [ip(A), ip(B)]);
+    assert_eq!(send(&memory, 1, 16).0.reason, Reason::Forwarded);
+    assert_eq!(send(&memory, 2, 16).0.reason, Reason::Forwarded);
+    apply(&mut tables, &mut memory, &desired(&[service(SERVICE, Scheduler::Rr, &list[1..])]));
+    assert_eq!(send(&memory, 1, 16).0.reason, Reason::DropNoFlow);
+    assert_eq!(
+        send(&memory, 2, 16),
+        (Verdict { reason: Reason::Forwarded, ..send(&memory, 2, 16).0 }, ip(B))
+    );
+    assert_eq!(memory.counted(Reason::Forwarded), 4);
+    assert_eq!(MemoryTables::flows(&memory).len(), 1);
+}
+
+#[test]
+fn unchanged_entries_are_adopted_as_they_are() {
+    let mut memory = memory(4, 8, 64);
+    let mut tables = Tables::adopt(&mut memory).expect("empty");
+    let wanted = desired(&[
+        service(SERVICE, Scheduler::Wrr, &[(A, 3), (B, 0), (C, 1)]),
+        service("udp:10.0.0.9:80", Scheduler::Rr, &[(A, 1)]),
+    ]);
+    apply(&mut tables, &mut memory, &wanted);
+    opened(&memory, 1);
+    let adopted = Tables::adopt(&mut memory).expect("in use");
+    assert_eq!(adopted.actual(), tables.actual());
+    assert!(plan(&wanted, adopted.actual()).is_empty());
+    assert_eq!(send(&memory, 1, 16).0.reason, Reason::Forwarded);
+}
+
+#[test]
+fn what_a_daemon_left_half_done_is_put_right() {
+    let mut memory = memory(4, 8, 64);
+    let mut tables = Tables::adopt(&mut memory).expect("empty");
+    let wanted = desired(&[service(SERVICE, Scheduler::Rr, &[(A, 1), (B, 1)])]);
+    apply(&mut tables, &mut memory, &wanted);
+    opened(&memory, 1);
+    // Killed after the first step of removing the service.
+    let key = wanted.services[0].address.key();
+    memory.service_indices.remove(&key);
+    let tables = Tables::adopt(&mut memory).expect("readable");
+    assert!(tables.actual().services.is_empty());
+    assert!(memory.real_servers.iter().all(|entry| entry.service.protocol == 0));
+    assert!(memory.services.iter().all(|entry| entry.key.protocol == 0));
+    assert!(MemoryTables::flows(&memory).is_empty());
+}
+
+#[test]
+fn what_does_not_fit_is_refused_before_the_first_write() {
+    let cases = [
+        (memory(1, 8, 64), "tables.services"),
+        (memory(4, 2, 64), "tables.real_servers"),
+        (memory(4, 8, 3), "tables.lookup"),
+    ];
+    for (mut memory, setting) in cases {
+        let mut tables = Tables::adopt(&mut memory).expect("empty");
+        let two = [(A, 1), (B, 1)];
+        let before = desired(&[service(SERVICE, Scheduler::Rr, &two)]);
+        apply(&mut tables, &mut memory, &before);
+        let snapshot =
+            (memory.services.clone(), memory.real_servers.clone(), memory.lookup.clone());
+        let after = desired(&[
+            service(SERVICE, Scheduler::Rr, &two),
+            service("tcp:10.0.0.8:80", Scheduler::Rr, &two),
+        ]);
+        let diff = plan(&after, tables.actual());
+        let error = tables.apply(&mut memory, &diff, &hops(&after)).expect_err("full");
+        assert!(error.to_string().contains(setting), "{error}");
+        assert_eq!(
+            snapshot,
+            (memory.services.clone(), memory.real_servers.clone(), memory.lookup.clone())
+        );
+        assert!(plan(&before, tables.actual()).is_empty());
+        apply(&mut tables, &mut memory, &before);
+    }
+}
+
+#[test]
+fn next_hops_come_and_go() {
+    let mut memory = memory(4, 8, 64);
+    let mut tables = Tables::adopt(&mut memory).expect("empty");
+    let wanted = desired(&[service(SERVICE, Scheduler::Rr, &[(A, 1)])]);
+    let diff = plan(&wanted, tables.actual());
+    tables.apply(&mut memory, &diff, &NextHops::new()).expect("room");
+    assert_eq!(send(&memory, 1, 2).0.reason, Reason::DropNoNextHop);
+    let known = BTreeMap::from([(ip(A), Some(NextHop { vlan: Some(5), ..hop() }))]);
+    assert_eq!(tables.set_next_hops(&mut memory, &known), 1);
+    assert_eq!(tables.set_next_hops(&mut memory, &known), 0);
+    assert_eq!(next_hop(&memory.real_servers[0]), known[&ip(A)]);
+    tables.set_next_hops(&mut memory, &BTreeMap::from([(ip(A), Some(hop()))]));
+    assert_eq!(send(&memory, 1, 2).0.reason, Reason::Forwarded);
+    tables.set_next_hops(&mut memory, &BTreeMap::from([(ip(A), None)]));
+    assert_eq!(send(&memory, 1, 2).0.reason, Reason::DropNoNextHop);
+}
+
+fn any_service() -> impl Strategy<Value = VirtualService> {
+    let server = (0u8..12, 0i64..9);
+    let servers = prop::collection::vec(server, 0..6);
+    (0u8..3, 0u8..2, prop::bool::ANY, servers).prop_map(|(vip, port, wrr, servers)| {
+        let mut seen = BTreeSet::new();
+        let servers: Vec<_> = servers
+            .into_iter()
+            .filter(|(address, _)| seen.insert(*address))
+            .map(|(address, weight)| (format!("10.1.0.{}", address + 1), weight))
+            .collect();
+        let servers: Vec<_> = servers.iter().map(|(a, weight)| (a.as_str(), *weight)).collect();
+        let scheduler = if wrr { Scheduler::Wrr } else { Scheduler::Rr };
+        service(&format!("tcp:10.0.0.{}:{}", vip + 1, port + 80), scheduler, &servers)
+    })
+}
+
+fn any_desired() -> impl Strategy<Value = Desired> {
+    let local =
+        prop::collection::btree_set((1u8..4).prop_map(|n| Ipv4Addr::new(10, 0, 0, n)), 0..3);
+    (prop::collection::vec(any_service(), 0..6), local).prop_map(|(services, local)| {
+        let mut seen = BTreeSet::new();
+        let services = services.into_iter().filter(|s| seen.insert(s.address)).collect();
+        Desired::new(services, &local)
+    })
+}
+
+proptest! {
+    /// From any state to any other: afterwards the tables, read anew, are what was desired.
+    #[test]
+    fn a_plan_leads_to_what_is_desired(steps in prop::collection::vec(any_desired(), 1..5)) {
+        let mut memory = memory(64, 256, 4096);
+        let mut tables = Tables::adopt(&mut memory).expect("empty");
+        for wanted in &steps {
+            apply(&mut tables, &mut memory, wanted);
+            let read = Tables::adopt(&mut memory).expect("readable");
+            prop_assert_eq!(read.actual(), tables.actual());
+            prop_assert!(plan(wanted, read.actual()).is_empty());
+            prop_assert_eq!(read.actual().services.len(), wanted.services.len());
+            for service in &wanted.services {
+                let actual = &read.actual().services[&service.address];
+                prop_assert_eq!(actual.scheduler, service.scheduler);
+                let weights: BTreeMap<_, _> =
+                    actual.servers.iter().map(|(a, s)| (*a, s.weight)).collect();
+                let list = service.servers.iter().map(|s| (s.address, s.weight)).collect();
+                prop_assert_eq!(weights, list);
+                let picks = lookup::build(service.scheduler, &service.servers);
+                prop_assert!(lookup::same_cycle(&actual.picks, &picks));
+            }
+            for (vip, ownership) in &wanted.vips {
+                let expected =
+                    if *ownership == Ownership::Local { Vip::LOCAL } else { Vip::OWNED };
+                prop_assert_eq!(memory.vips.get(&Address::from(*vip)), Some(&expected));
+                prop_assert!(memory.vip_filter.may_contain_v4(vip.octets()));
+            }
+            prop_assert_eq!(memory.vips.len(), wanted.vips.len());
+        }
+    }
+}
