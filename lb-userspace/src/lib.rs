@@ -1,6 +1,9 @@
 //! The director daemon, the command line and the real server set-up, as a library; the binary is a thin main.
 
+pub mod capture;
 pub mod netlink;
+pub mod netns;
 pub mod nexthop;
 pub mod store;
+pub mod sys;
 pub mod sysctl;
