@@ -1,6 +1,7 @@
 //! The director daemon, the command line and the real server set-up, as a library; the binary is a thin main.
 
 pub mod capture;
+pub mod demo;
 pub mod netlink;
 pub mod netns;
 pub mod nexthop;

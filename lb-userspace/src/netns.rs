@@ -73,13 +73,8 @@ impl Namespace {
     ///
     /// [`Error::Exists`] if the name is taken, [`Error::Step`] if the kernel refuses (most often: not root).
     pub fn create(name: &str) -> Result<Self, Error> {
-        let step = |action| {
-            move |source: io::Error| Error::Step {
-                name: name.to_owned(),
-                action,
-                source,
-            }
-        };
+        let step =
+            |action| move |source: io::Error| Error::Step { name: name.to_owned(), action, source };
         prepare_directory().map_err(step("prepare /run/netns"))?;
         let path = path(name);
         match OpenOptions::new().write(true).create_new(true).open(&path) {
@@ -104,11 +99,7 @@ impl Namespace {
             File::open(&path).map_err(step("open"))
         });
         match made {
-            Ok(handle) => Ok(Self {
-                name: name.to_owned(),
-                handle,
-                remove_on_drop: true,
-            }),
+            Ok(handle) => Ok(Self { name: name.to_owned(), handle, remove_on_drop: true }),
             Err(error) => {
                 // The first error is the one to report.
                 let _ = remove(name);
@@ -213,11 +204,7 @@ pub fn exists(name: &str) -> bool {
 /// [`Error::Step`] if the kernel refuses.
 pub fn remove(name: &str) -> Result<(), Error> {
     let path = path(name);
-    let step = |action, source| Error::Step {
-        name: name.to_owned(),
-        action,
-        source,
-    };
+    let step = |action, source| Error::Step { name: name.to_owned(), action, source };
     match umount2(&path, MntFlags::MNT_DETACH) {
         // EINVAL: a file without a mount, left by a crash between the two.
         Ok(()) | Err(Errno::EINVAL | Errno::ENOENT) => {}
@@ -240,10 +227,7 @@ pub fn path(name: &str) -> PathBuf {
 /// Makes [`DIRECTORY`] and a shared mount of it, so that mounts in it reach processes with mount namespaces of their own
 /// (and their removal too: else a namespace would live on in each of them).
 fn prepare_directory() -> io::Result<()> {
-    DirBuilder::new()
-        .recursive(true)
-        .mode(0o755)
-        .create(DIRECTORY)?;
+    DirBuilder::new().recursive(true).mode(0o755).create(DIRECTORY)?;
     // Two programs that come here at once would stack two mounts; iproute2 takes the same lock.
     let _lock =
         Flock::lock(File::open(DIRECTORY)?, FlockArg::LockExclusive).map_err(|(_, errno)| errno)?;

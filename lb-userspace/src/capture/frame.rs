@@ -109,22 +109,7 @@ impl Frame {
     #[must_use]
     pub fn parse(bytes: &[u8]) -> Option<Self> {
         let header = bytes.first_chunk::<ETHERNET_LENGTH>()?;
-        let [
-            d0,
-            d1,
-            d2,
-            d3,
-            d4,
-            d5,
-            s0,
-            s1,
-            s2,
-            s3,
-            s4,
-            s5,
-            type_high,
-            type_low,
-        ] = *header;
+        let [d0, d1, d2, d3, d4, d5, s0, s1, s2, s3, s4, s5, type_high, type_low] = *header;
         let ethernet = Ethernet {
             source: Mac([s0, s1, s2, s3, s4, s5]),
             destination: Mac([d0, d1, d2, d3, d4, d5]),
@@ -210,12 +195,7 @@ impl Ip {
 fn ones_complement_sum(bytes: &[u8]) -> u16 {
     let mut sum: u32 = bytes
         .chunks(2)
-        .map(|pair| {
-            u32::from(u16::from_be_bytes([
-                pair[0],
-                pair.get(1).copied().unwrap_or(0),
-            ]))
-        })
+        .map(|pair| u32::from(u16::from_be_bytes([pair[0], pair.get(1).copied().unwrap_or(0)])))
         .sum();
     while sum > 0xffff {
         sum = (sum & 0xffff) + (sum >> 16);
@@ -264,13 +244,7 @@ mod tests {
         assert_eq!(outer.ports, None);
         let inner = outer.inner.as_deref().expect("a packet inside");
         assert!(inner.is_tcp() && inner.checksum_valid);
-        assert_eq!(
-            inner.ports,
-            Some(Ports {
-                source: 33456,
-                destination: 80
-            })
-        );
+        assert_eq!(inner.ports, Some(Ports { source: 33456, destination: 80 }));
         assert_eq!(outer.total_length, inner.total_length + 20);
     }
 
@@ -281,13 +255,7 @@ mod tests {
         let frame = Frame::parse(&bytes).expect("a frame");
         let outer = frame.ip().expect("an IPv4 packet");
         assert!(!outer.checksum_valid);
-        assert!(
-            outer
-                .inner
-                .as_ref()
-                .expect("a packet inside")
-                .checksum_valid
-        );
+        assert!(outer.inner.as_ref().expect("a packet inside").checksum_valid);
     }
 
     #[test]

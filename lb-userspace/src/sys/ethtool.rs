@@ -1,8 +1,4 @@
-//! The system calls that no safe wrapper offers. The one module of this crate with unsafe code; each function is one call.
-#![expect(
-    unsafe_code,
-    reason = "ioctl on raw structures has no safe wrapper in nix or std"
-)]
+//! Offloads of a network interface, through ethtool's ioctl.
 
 use std::{io, mem, os::fd::AsRawFd, ptr};
 
@@ -43,16 +39,8 @@ struct EthtoolValue {
 ///
 /// What the kernel says: no such interface, not permitted, or not supported by the driver.
 pub fn switch_offload(interface: &str, offload: Offload, on: bool) -> io::Result<()> {
-    let socket = socket(
-        AddressFamily::Inet,
-        SockType::Datagram,
-        SockFlag::SOCK_CLOEXEC,
-        None,
-    )?;
-    let mut value = EthtoolValue {
-        command: offload.set_command(),
-        data: u32::from(on),
-    };
+    let socket = socket(AddressFamily::Inet, SockType::Datagram, SockFlag::SOCK_CLOEXEC, None)?;
+    let mut value = EthtoolValue { command: offload.set_command(), data: u32::from(on) };
     // SAFETY: ifreq is plain old data (byte arrays, integers, raw pointers), for which all zeroes is a value.
     let mut request: libc::ifreq = unsafe { mem::zeroed() };
     // The last byte stays zero: the kernel wants the name terminated.
@@ -66,13 +54,8 @@ pub fn switch_offload(interface: &str, offload: Offload, on: bool) -> io::Result
     request.ifr_ifru.ifru_data = ptr::from_mut(&mut value).cast();
     // SAFETY: the descriptor is open; the kernel reads `request` and reads and writes the `EthtoolValue` that it points to,
     // and both outlive the call.
-    let result = unsafe {
-        libc::ioctl(
-            socket.as_raw_fd(),
-            libc::SIOCETHTOOL,
-            ptr::from_mut(&mut request),
-        )
-    };
+    let result =
+        unsafe { libc::ioctl(socket.as_raw_fd(), libc::SIOCETHTOOL, ptr::from_mut(&mut request)) };
     if result < 0 {
         return Err(io::Error::last_os_error());
     }
