@@ -2,8 +2,11 @@
 //! thin main.
 
 pub mod bpf;
+pub mod capture;
 pub mod config;
+pub mod demo;
 pub mod netlink;
+pub mod netns;
 pub mod nexthop;
 pub mod plan;
 pub mod realserver;

@@ -4,6 +4,8 @@
     reason = "shared mappings of BPF maps and socket options have no safe crate"
 )]
 
+mod ethtool;
 mod mapping;
 
+pub use ethtool::{Offload, switch_offload};
 pub use mapping::SharedWords;
