@@ -18,4 +18,4 @@ pub use link::Mode;
 pub use maps::MapStore;
 pub use object::{Loaded, TestRun};
 pub use pass::{Pass, attach_pass};
-pub use realserver::{XdpUnwrapper, test_program};
+pub use realserver::{UnwrapProgram, XdpUnwrapper};

@@ -1,7 +1,10 @@
 //! The real server's unwrapping program.
 
 use std::{
+    collections::BTreeSet,
+    fs, io,
     net::Ipv4Addr,
+    os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
 };
 
@@ -16,130 +19,183 @@ use super::{
     link::{self, LinkPin},
     object, pin,
 };
+use crate::realserver::{UnwrapError, Unwrapper, Unwrapping};
 
 /// The maps that the program pins.
 const MAPS: [&str; 2] = ["VIPS", "REASONS"];
+/// Where pins go: a folder per network namespace and interface, with this prefix.
+const PIN_PREFIX: &str = "/sys/fs/bpf/tunlb-realserver";
 
-/// Unwraps IPIP on one interface, pinned in a directory so that it outlives the command.
-pub struct XdpUnwrapper {
-    pin: PathBuf,
-}
+/// Unwraps IPIP on interfaces of the current network namespace, pinned so that it outlives the
+/// command.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct XdpUnwrapper;
 
-impl XdpUnwrapper {
-    /// The unwrapper whose pins are in this directory, made or not.
-    pub fn new(pin: &Path) -> Self {
-        Self { pin: pin.into() }
-    }
-
-    /// Attaches the program, or updates what it unwraps where it is attached already.
-    ///
-    /// # Errors
-    /// When not privileged, or when the kernel refuses.
-    pub fn attach(
+impl Unwrapper for XdpUnwrapper {
+    fn attach(
         &self,
         interface: &str,
-        index: u32,
-        tunnel_ends: &[Ipv4Addr],
-        vips: &[Ipv4Addr],
-        mode: Mode,
-    ) -> Result<(), BpfError> {
-        pin::prepare(&self.pin)?;
-        let mut program = load(&self.pin, tunnel_ends, vips)?;
-        let pin = LinkPin { mode, index, interface: interface.into() };
-        link::attach(&mut program, &self.pin, &pin)?;
-        Ok(())
+        vips: &BTreeSet<Ipv4Addr>,
+        generic: bool,
+    ) -> Result<(), UnwrapError> {
+        Ok(attach(interface, vips, if generic { Mode::Generic } else { Mode::Native })?)
     }
 
-    /// Where the program is attached: interface and mode.
-    ///
-    /// # Errors
-    /// When the pin directory cannot be read.
-    pub fn attached(&self) -> Result<Vec<(String, Mode)>, BpfError> {
-        let pins = LinkPin::list(&self.pin)?;
-        Ok(pins.into_iter().map(|pin| (pin.interface, pin.mode)).collect())
+    fn status(&self, interface: &str) -> Result<Option<Unwrapping>, UnwrapError> {
+        let directory = directory(interface)?;
+        let Some(pin) = LinkPin::list(&directory)?.pop() else {
+            return Ok(None);
+        };
+        Ok(Some(Unwrapping { vips: vips(&directory)?, generic: pin.mode == Mode::Generic }))
     }
 
-    /// The VIPs that the program unwraps for; none when it is not attached.
-    ///
-    /// # Errors
-    /// When the map cannot be read.
-    pub fn vips(&self) -> Result<Vec<Ipv4Addr>, BpfError> {
-        let path = self.pin.join("VIPS");
-        if !path.exists() {
-            return Ok(Vec::new());
+    fn detach(&self, interface: &str) -> Result<(), UnwrapError> {
+        let directory = directory(interface)?;
+        for link in LinkPin::list(&directory)? {
+            pin::remove(&link.path(&directory))?;
         }
-        let failed = |source| BpfError::Map { name: "VIPS".into(), source };
-        let map = open_vips(MapData::from_pin(path).map_err(failed)?)?;
-        let mut vips = Vec::new();
-        for entry in &map {
-            let (address, vip) = entry.map_err(failed)?;
-            if Vip(vip) == Vip::SERVED {
-                vips.push(Ipv4Addr::from(words_address(address).v4_octets()));
-            }
-        }
-        vips.sort();
-        Ok(vips)
+        Ok(remove_maps(&directory)?)
     }
+}
 
-    /// Detaches the program and removes its pins.
-    ///
-    /// # Errors
-    /// When a pin cannot be removed.
-    pub fn detach(&self) -> Result<(), BpfError> {
-        for link in LinkPin::list(&self.pin)? {
-            pin::remove(&link.path(&self.pin))?;
-        }
-        for name in MAPS {
-            pin::remove(&self.pin.join(name))?;
-        }
-        pin::remove_directory(&self.pin)
+/// The pin folder of an interface of the current network namespace.
+fn directory(interface: &str) -> Result<PathBuf, BpfError> {
+    let namespace = Path::new("/proc/thread-self/ns/net");
+    let inode = fs::metadata(namespace)
+        .map_err(|source| BpfError::Io { path: namespace.into(), source })?
+        .ino();
+    // bpffs refuses a dot in names.
+    Ok(PathBuf::from(format!("{PIN_PREFIX}-{inode}-{}", interface.replace('.', "%"))))
+}
+
+fn attach(interface: &str, vips: &BTreeSet<Ipv4Addr>, mode: Mode) -> Result<(), BpfError> {
+    let index = nix::net::if_::if_nametoindex(interface).map_err(|errno| BpfError::Attach {
+        interface: interface.into(),
+        mode,
+        hint: "there is no such interface",
+        source: Box::new(errno),
+    })?;
+    let directory = directory(interface)?;
+    pin::prepare(&directory)?;
+    let pin = LinkPin { mode, index, interface: interface.into() };
+    let attached = LinkPin::list(&directory)?;
+    let result = attach_at(&directory, &pin, vips);
+    if result.is_err() && attached.is_empty() {
+        // Nothing was attached before, so nothing may be left behind.
+        remove_maps(&directory)?;
     }
+    result
+}
+
+fn attach_at(directory: &Path, pin: &LinkPin, vips: &BTreeSet<Ipv4Addr>) -> Result<(), BpfError> {
+    let ends = host_addresses(vips)?;
+    let mut program = load(directory)?;
+    for other in LinkPin::list(directory)?.iter().filter(|other| *other != pin) {
+        pin::remove(&other.path(directory))?;
+    }
+    fill(directory, &ends, vips)?;
+    link::attach(&mut program, directory, pin)?;
+    Ok(())
+}
+
+fn remove_maps(directory: &Path) -> Result<(), BpfError> {
+    for name in MAPS {
+        pin::remove(&directory.join(name))?;
+    }
+    pin::remove_directory(directory)
+}
+
+/// The addresses at which tunnels can end: all of this host's but the VIPs and loopback.
+fn host_addresses(vips: &BTreeSet<Ipv4Addr>) -> Result<BTreeSet<Ipv4Addr>, BpfError> {
+    let addresses = nix::ifaddrs::getifaddrs().map_err(|errno| BpfError::Io {
+        path: "the list of this host's addresses".into(),
+        source: io::Error::from(errno),
+    })?;
+    let addresses =
+        addresses.filter_map(|interface| Some(interface.address?.as_sockaddr_in()?.ip()));
+    Ok(addresses.filter(|address| !address.is_loopback() && !vips.contains(address)).collect())
 }
 
 type VipMap = HashMap<MapData, [u64; size_of::<Address>() / 8], u32>;
 
-fn open_vips(data: MapData) -> Result<VipMap, BpfError> {
-    aya::maps::Map::HashMap(data)
-        .try_into()
-        .map_err(|source| BpfError::Map { name: "VIPS".into(), source })
+fn failed(source: MapError) -> BpfError {
+    BpfError::Map { name: "VIPS".into(), source }
 }
 
-/// Loads the program with its maps pinned, and fills in what it unwraps.
-fn load(pin: &Path, tunnel_ends: &[Ipv4Addr], vips: &[Ipv4Addr]) -> Result<Loaded, BpfError> {
-    let program = object::REALSERVER.program(EbpfLoader::new().default_map_pin_directory(pin))?;
-    let failed = |source: MapError| BpfError::Map { name: "VIPS".into(), source };
-    let mut map = open_vips(MapData::from_pin(pin.join("VIPS")).map_err(failed)?)?;
-    let ends = tunnel_ends.iter().map(|address| (address, Vip::TUNNEL_END));
-    let served = vips.iter().map(|address| (address, Vip::SERVED));
-    let wanted: Vec<_> =
-        ends.chain(served).map(|(address, vip)| (address_words(*address), vip)).collect();
+fn open_vips(directory: &Path) -> Result<VipMap, BpfError> {
+    let data = MapData::from_pin(directory.join("VIPS")).map_err(failed)?;
+    aya::maps::Map::HashMap(data).try_into().map_err(failed)
+}
+
+/// The VIPs that the program in this pin folder unwraps for.
+fn vips(directory: &Path) -> Result<BTreeSet<Ipv4Addr>, BpfError> {
+    let mut vips = BTreeSet::new();
+    for entry in &open_vips(directory)? {
+        let (words, vip) = entry.map_err(failed)?;
+        let address: Address = zerocopy::transmute!(words);
+        if Vip(vip) == Vip::SERVED {
+            vips.insert(Ipv4Addr::from(address.v4_octets()));
+        }
+    }
+    Ok(vips)
+}
+
+/// Loads the program with its maps pinned in this folder.
+fn load(directory: &Path) -> Result<Loaded, BpfError> {
+    object::REALSERVER.program(EbpfLoader::new().default_map_pin_directory(directory))
+}
+
+/// Makes the program unwrap what comes to `ends` for `vips`, and nothing else.
+fn fill(
+    directory: &Path,
+    ends: &BTreeSet<Ipv4Addr>,
+    vips: &BTreeSet<Ipv4Addr>,
+) -> Result<(), BpfError> {
+    let words = |address: &Ipv4Addr| -> [u64; size_of::<Address>() / 8] {
+        zerocopy::transmute!(Address::from(*address))
+    };
+    let ends = ends.iter().map(|address| (words(address), Vip::TUNNEL_END));
+    let served = vips.iter().map(|address| (words(address), Vip::SERVED));
+    let wanted: Vec<_> = ends.chain(served).collect();
+    let mut map = open_vips(directory)?;
     let present: Vec<_> = map.keys().collect::<Result<_, _>>().map_err(failed)?;
-    for address in present.iter().filter(|key| !wanted.iter().any(|(wanted, _)| wanted == *key)) {
-        map.remove(address).map_err(failed)?;
+    for key in present.iter().filter(|key| !wanted.iter().any(|(wanted, _)| wanted == *key)) {
+        map.remove(key).map_err(failed)?;
     }
-    for (address, vip) in wanted {
-        map.insert(address, vip.0, 0).map_err(failed)?;
+    for (key, vip) in wanted {
+        map.insert(key, vip.0, 0).map_err(failed)?;
     }
-    Ok(program)
+    Ok(())
 }
 
-/// Loads the program for test runs, with its maps pinned in this directory.
-///
-/// # Errors
-/// When not privileged, or when the kernel refuses.
-pub fn test_program(
-    pin: &Path,
-    tunnel_ends: &[Ipv4Addr],
-    vips: &[Ipv4Addr],
-) -> Result<Loaded, BpfError> {
-    pin::prepare(pin)?;
-    load(pin, tunnel_ends, vips)
+/// The unwrapping program for test runs, with pins of its own that go with it.
+pub struct UnwrapProgram {
+    directory: PathBuf,
+    /// The program.
+    pub program: Loaded,
 }
 
-fn address_words(address: Ipv4Addr) -> [u64; size_of::<Address>() / 8] {
-    zerocopy::transmute!(Address::from(address))
+impl UnwrapProgram {
+    /// Loads the program with its maps pinned in this folder.
+    ///
+    /// # Errors
+    /// When not privileged, or when the kernel refuses.
+    pub fn load(
+        directory: &Path,
+        ends: &BTreeSet<Ipv4Addr>,
+        vips: &BTreeSet<Ipv4Addr>,
+    ) -> Result<Self, BpfError> {
+        pin::prepare(directory)?;
+        let program = load(directory)?;
+        fill(directory, ends, vips)?;
+        Ok(Self { directory: directory.into(), program })
+    }
 }
 
-fn words_address(words: [u64; size_of::<Address>() / 8]) -> Address {
-    zerocopy::transmute!(words)
+impl Drop for UnwrapProgram {
+    fn drop(&mut self) {
+        if let Err(error) = remove_maps(&self.directory) {
+            tracing::warn!(%error, "pins are left behind");
+        }
+    }
 }
