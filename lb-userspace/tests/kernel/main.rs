@@ -4,3 +4,4 @@ mod netlink;
 mod nexthop;
 mod realserver;
 mod support;
+mod tunnel;

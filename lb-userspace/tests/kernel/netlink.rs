@@ -63,9 +63,12 @@ fn links_are_made_changed_and_deleted() {
         netlink.set_link_up(a.index, false).await.expect("down");
         netlink.rename_link(a.index, "c").await.expect("rename");
         assert_eq!(netlink.link_by_name("a").await.expect("read"), None);
-        let names: Vec<String> =
+        // A kernel with tunnel modules has devices of its own in every namespace.
+        let mut names: Vec<String> =
             netlink.links().await.expect("list").into_iter().map(|link| link.name).collect();
-        assert_eq!(names.len(), 4, "{names:?}");
+        names.retain(|name| ["lo", "a", "b", "c", "br"].contains(&name.as_str()));
+        names.sort();
+        assert_eq!(names, ["b", "br", "c", "lo"]);
 
         netlink.delete_link(a.index).await.expect("delete");
         assert_eq!(netlink.link_by_name("b").await.expect("read"), None);

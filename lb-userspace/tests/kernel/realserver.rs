@@ -22,12 +22,12 @@ use lb_userspace::{
 
 use crate::support::{in_namespace, new_namespace, within};
 
-const VIP: Ipv4Addr = Ipv4Addr::new(192, 168, 19, 100);
+pub(crate) const VIP: Ipv4Addr = Ipv4Addr::new(192, 168, 19, 100);
 const VIP2: Ipv4Addr = Ipv4Addr::new(192, 168, 19, 101);
 
 /// Remembers what is attached; unwraps nothing.
 #[derive(Default)]
-struct StandIn {
+pub(crate) struct StandIn {
     attached: Mutex<BTreeMap<String, Unwrapping>>,
     broken: bool,
 }
@@ -65,7 +65,7 @@ struct Seed {
     _router_namespace: OwnedFd,
 }
 
-fn network(text: &str) -> IpNet {
+pub(crate) fn network(text: &str) -> IpNet {
     text.parse().expect("a network")
 }
 
@@ -112,7 +112,7 @@ async fn snapshot(netlink: &Netlink) -> Snapshot {
     Snapshot { links, addresses, routes: netlink.routes_v4().await.expect("routes"), sysctls }
 }
 
-fn up_args(folder: &Path, vip: Ipv4Addr) -> UpArgs {
+pub(crate) fn up_args(folder: &Path, vip: Ipv4Addr) -> UpArgs {
     UpArgs {
         vips: vec![vip],
         interface: None,
@@ -124,7 +124,7 @@ fn up_args(folder: &Path, vip: Ipv4Addr) -> UpArgs {
     }
 }
 
-fn check_args(folder: &Path) -> CheckArgs {
+pub(crate) fn check_args(folder: &Path) -> CheckArgs {
     CheckArgs {
         vips: Vec::new(),
         interface: None,
@@ -134,7 +134,7 @@ fn check_args(folder: &Path) -> CheckArgs {
     }
 }
 
-fn down_args(folder: &Path) -> DownArgs {
+pub(crate) fn down_args(folder: &Path) -> DownArgs {
     DownArgs { state_dir: folder.join("state"), json: false }
 }
 
