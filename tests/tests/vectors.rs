@@ -42,7 +42,6 @@ fn there_are_sixty_vectors_and_every_reason_is_in_one() {
     /// Reasons that no frame can be made to meet.
     const UNREACHABLE: &[(Reason, &str)] = &[
         (Reason::DropInternal, "would show contradictory tables"),
-        (Reason::DropContended, "takes another CPU at the same moment"),
         (Reason::DropHeadroom, "both engines hand frames over with enough room"),
     ];
     let mut seen: BTreeSet<Reason> = UNREACHABLE.iter().map(|(reason, _)| *reason).collect();
