@@ -42,7 +42,7 @@ fn sent() -> impl Strategy<Value = Sent> {
             header.identification = id;
             header.dont_fragment = dont_fragment;
             let options: Vec<u8> = options.iter().flat_map(|byte| [*byte; 4]).collect();
-            header.set_options(&options).expect("whole words");
+            header.options = options.as_slice().try_into().expect("whole words");
             Sent { header, transport, tags, padding, egress }
         },
     )

@@ -59,7 +59,7 @@ pub(crate) fn tables(flow_sets: u32) -> MemoryTables {
                 source: Address::v4(DIRECTOR),
                 service_index: index as u32,
                 weight: 1,
-                reserved: [0; 6],
+                ..RealServer::default()
             });
         }
     }

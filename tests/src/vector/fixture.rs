@@ -153,7 +153,7 @@ impl FixtureServer {
             source: self.source.into(),
             service_index,
             weight: self.weight,
-            reserved: [0; 11],
+            ..RealServer::default()
         }
     }
 }
