@@ -1,7 +1,7 @@
 //! Named network namespaces: create, enter, start processes in them, remove.
 //!
-//! They are the namespaces of iproute2 (a file in [`DIRECTORY`] with the namespace mounted on it), so `ip netns exec NAME`
-//! works on them, but no other program is needed to make them.
+//! They are the namespaces of iproute2 (a file in [`DIRECTORY`] with the namespace mounted on it),
+//! so `ip netns exec NAME` works on them, but no other program is needed to make them.
 
 use std::{
     fs::{self, DirBuilder, File, OpenOptions},
@@ -58,7 +58,8 @@ pub enum Error {
 
 /// A network namespace that this value made, and removes when dropped.
 ///
-/// Removing takes the name away; the namespace itself, with every interface in it, goes when the last process in it has ended.
+/// Removing takes the name away; the namespace itself, with every interface in it, goes when the
+/// last process in it has ended.
 #[derive(Debug)]
 pub struct Namespace {
     name: String,
@@ -71,7 +72,8 @@ impl Namespace {
     ///
     /// # Errors
     ///
-    /// [`Error::Exists`] if the name is taken, [`Error::Step`] if the kernel refuses (most often: not root).
+    /// [`Error::Exists`] if the name is taken, [`Error::Step`] if the kernel refuses (most often:
+    /// not root).
     pub fn create(name: &str) -> Result<Self, Error> {
         let step =
             |action| move |source: io::Error| Error::Step { name: name.to_owned(), action, source };
@@ -136,7 +138,8 @@ impl Namespace {
         })
     }
 
-    /// Runs a future to its end on a single-threaded runtime in a thread that has entered the namespace.
+    /// Runs a future to its end on a single-threaded runtime in a thread that has entered the
+    /// namespace.
     ///
     /// # Errors
     ///
@@ -165,7 +168,8 @@ impl Namespace {
     ///
     /// [`Error::Spawn`] if the program cannot be started.
     pub fn spawn(&self, command: &mut Command) -> Result<Child, Error> {
-        // A child belongs to the namespace of the thread that forks it, so no code has to run between fork and exec.
+        // A child belongs to the namespace of the thread that forks it, so no code has to run
+        // between fork and exec.
         self.run(|| {
             command.spawn().map_err(|source| Error::Spawn {
                 name: self.name.clone(),
@@ -224,8 +228,8 @@ pub fn path(name: &str) -> PathBuf {
     Path::new(DIRECTORY).join(name)
 }
 
-/// Makes [`DIRECTORY`] and a shared mount of it, so that mounts in it reach processes with mount namespaces of their own
-/// (and their removal too: else a namespace would live on in each of them).
+/// Makes [`DIRECTORY`] and a shared mount of it, so that mounts in it reach processes with mount
+/// namespaces of their own (and their removal too: else a namespace would live on in each of them).
 fn prepare_directory() -> io::Result<()> {
     DirBuilder::new().recursive(true).mode(0o755).create(DIRECTORY)?;
     // Two programs that come here at once would stack two mounts; iproute2 takes the same lock.
@@ -257,7 +261,8 @@ fn prepare_directory() -> io::Result<()> {
     }
 }
 
-/// Runs `work` in a thread of its own, since a thread that has changed namespace is of no use to anything else.
+/// Runs `work` in a thread of its own, since a thread that has changed namespace is of no use to
+/// anything else.
 fn in_own_thread<T: Send>(work: impl FnOnce() -> T + Send) -> T {
     thread::scope(|scope| match scope.spawn(work).join() {
         Ok(value) => value,

@@ -1,4 +1,5 @@
-//! Namespaces and the demo's network: they work, and they leave nothing behind. Needs root; says so and passes without.
+//! Namespaces and the demo's network: they work, and they leave nothing behind. Needs root; says so
+//! and passes without.
 
 use std::{
     net::{SocketAddrV4, UdpSocket},
@@ -139,7 +140,8 @@ fn client_and_real_server_reach_each_other_through_the_router() {
     let (length, from) = client.recv_from(&mut buffer).expect("arrives");
     assert_eq!((&buffer[..length], from), (&b"pong"[..], SocketAddrV4::new(seed::RS1, 7).into()));
 
-    // Client and router see ping and pong on the client's link and on the router's port, rs1 on its own; the director does not.
+    // Client and router see ping and pong on the client's link and on the router's port, rs1 on its
+    // own; the director does not.
     let sights = watch.take().expect("captures");
     let seen = |host, sent| {
         sights

@@ -17,5 +17,5 @@ pub use error::BpfError;
 pub use link::Mode;
 pub use maps::MapStore;
 pub use object::{Loaded, TestRun};
-pub use pass::{Pass, attach_pass};
+pub use pass::{Pass, attach_pass, pin_pass};
 pub use realserver::{UnwrapProgram, XdpUnwrapper};

@@ -1,8 +1,14 @@
 //! A program that passes every frame, for the far end of a veth whose near end transmits from XDP.
 
+use std::path::Path;
+
 use aya::{EbpfLoader, programs::XdpMode};
 
-use super::{BpfError, Loaded, Mode, object};
+use super::{
+    BpfError, Loaded, Mode,
+    link::{self, LinkPin},
+    object, pin,
+};
 
 /// Keeps the program attached for as long as it lives.
 pub struct Pass {
@@ -22,4 +28,17 @@ pub fn attach_pass(interface: &str) -> Result<Pass, BpfError> {
         source: Box::new(source),
     })?;
     Ok(Pass { _program: program })
+}
+
+/// Attaches the same program, pinned in a directory of its own so that it outlives this process;
+/// removing the directory detaches it.
+///
+/// # Errors
+/// When not privileged, when there is no such interface or it has a program already, or when the
+/// directory cannot hold pins.
+pub fn pin_pass(interface: &str, index: u32, directory: &Path) -> Result<(), BpfError> {
+    pin::prepare(directory)?;
+    let mut program = object::PASS.program(&mut EbpfLoader::new())?;
+    let pin = LinkPin { mode: Mode::Native, index, interface: interface.into() };
+    link::attach(&mut program, directory, &pin).map(drop)
 }

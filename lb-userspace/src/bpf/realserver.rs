@@ -31,6 +31,16 @@ const PIN_PREFIX: &str = "/sys/fs/bpf/tunlb-realserver";
 #[derive(Clone, Copy, Debug, Default)]
 pub struct XdpUnwrapper;
 
+impl XdpUnwrapper {
+    /// Where the program is pinned for an interface of the current network namespace, if it is.
+    ///
+    /// # Errors
+    /// When `/proc` cannot be read.
+    pub fn pin_directory(interface: &str) -> Result<PathBuf, BpfError> {
+        directory(interface)
+    }
+}
+
 impl Unwrapper for XdpUnwrapper {
     fn attach(
         &self,

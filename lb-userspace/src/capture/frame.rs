@@ -1,4 +1,5 @@
-//! Reads a captured frame: Ethernet, IPv4, IPv4 in IPv4, TCP and UDP ports. It judges nothing but lengths.
+//! Reads a captured frame: Ethernet, IPv4, IPv4 in IPv4, TCP and UDP ports. It judges nothing but
+//! lengths.
 //!
 //! Not the pipeline's parser: what checks the director must not share its code.
 
@@ -134,7 +135,8 @@ impl Frame {
 }
 
 impl Ip {
-    /// Reads an IPv4 packet; none if the header is malformed or the bytes end before the stated length.
+    /// Reads an IPv4 packet; none if the header is malformed or the bytes end before the stated
+    /// length.
     #[must_use]
     pub fn parse(bytes: &[u8]) -> Option<Self> {
         let fixed = bytes.first_chunk::<IPV4_LENGTH>()?;

@@ -1,6 +1,7 @@
 //! Captures frames as they pass interfaces, and reads the headers that tunlb cares about.
 //!
-//! An XDP program's own transmissions are invisible on its interface; the peer end of a veth sees them, before anything else does.
+//! An XDP program's own transmissions are invisible on its interface; the peer end of a veth sees
+//! them, before anything else does.
 
 mod frame;
 
@@ -22,7 +23,8 @@ use std::os::fd::AsFd;
 
 pub use frame::{Ethernet, Frame, Ip, Mac, Payload, Ports};
 
-/// Room for frames that wait to be read, in bytes. Four requests leave some 20 kB; a test's megabyte each way fits too.
+/// Room for frames that wait to be read, in bytes. Four requests leave some 20 kB; a test's
+/// megabyte each way fits too.
 const BUFFER: usize = 16 << 20;
 
 /// The longest frame read in full, in bytes: a veth's largest GSO frame.

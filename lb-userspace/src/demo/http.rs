@@ -50,9 +50,7 @@ pub enum Error {
         source: hyper::Error,
     },
     /// The server cannot listen.
-    #[error(
-        "cannot listen on {address}; is the address on an interface of this namespace and the port free"
-    )]
+    #[error("cannot listen on {address}; is the address on an interface here, and the port free")]
     Listen {
         /// Where it wanted to listen.
         address: SocketAddr,
@@ -73,8 +71,8 @@ pub struct Args {
     pub body: String,
 }
 
-/// Serves HTTP/1.1 until the process ends: `GET /` gives the body and a newline, `POST /` the length of what was sent and
-/// a newline, `GET /bytes/N` N bytes.
+/// Serves HTTP/1.1 until the process ends: `GET /` gives the body and a newline, `POST /` the
+/// length of what was sent and a newline, `GET /bytes/N` N bytes.
 ///
 /// # Errors
 ///
@@ -175,7 +173,8 @@ impl Connection {
         if body.is_some() {
             *request.method_mut() = hyper::Method::POST;
         }
-        // Every path that callers ask for is a constant of theirs; a bad one asks for `/` and shows in the answer.
+        // Every path that callers ask for is a constant of theirs; a bad one asks for `/` and shows
+        // in the answer.
         *request.uri_mut() = path.parse().unwrap_or_default();
         if let Ok(host) = address.to_string().parse() {
             request.headers_mut().insert(hyper::header::HOST, host);

@@ -1,4 +1,5 @@
-//! Ctrl-C and its like, turned into a flag that is looked at between steps, so that what was made is also removed.
+//! Ctrl-C and its like, turned into a flag that is looked at between steps, so that what was made
+//! is also removed.
 
 use std::{
     sync::{
@@ -24,7 +25,8 @@ pub struct Interrupted;
 pub struct Interrupt(Arc<AtomicBool>);
 
 impl Interrupt {
-    /// A flag that SIGINT, SIGTERM and SIGHUP raise instead of ending the program, from now on and until it ends.
+    /// A flag that SIGINT, SIGTERM and SIGHUP raise instead of ending the program, from now on and
+    /// until it ends.
     ///
     /// # Errors
     ///
@@ -46,7 +48,8 @@ impl Interrupt {
                     _ = hang_up.recv() => {}
                 }
                 raised.0.store(true, Ordering::SeqCst);
-                // A second signal must not cut the clean-up short: the handlers stay installed for as long as this thread lives.
+                // A second signal must not cut the clean-up short: the handlers stay installed for
+                // as long as this thread lives.
                 std::future::pending::<()>().await;
             });
         })?;

@@ -127,7 +127,8 @@ impl fmt::Display for Host {
     }
 }
 
-/// The MAC address of the interface that has `address`: locally administered, and the address readable in it.
+/// The MAC address of the interface that has `address`: locally administered, and the address
+/// readable in it.
 #[must_use]
 pub const fn mac_of(address: Ipv4Addr) -> Mac {
     let [a, b, c, d] = address.octets();

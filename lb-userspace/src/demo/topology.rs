@@ -1,6 +1,8 @@
-//! The network of the demo and of the namespace tests: six namespaces, the links between them, addresses and routes.
+//! The network of the demo and of the namespace tests: six namespaces, the links between them,
+//! addresses and routes.
 //!
-//! Nothing of it touches the namespace that it is made from. What runs on the hosts is not its matter.
+//! Nothing of it touches the namespace that it is made from. What runs on the hosts is not its
+//! matter.
 
 use std::{
     collections::HashMap,
@@ -84,7 +86,8 @@ impl Topology {
     ///
     /// # Errors
     ///
-    /// Whatever step fails; what was made until then is removed. [`netns::Error::Exists`] if a namespace of that name is there.
+    /// Whatever step fails; what was made until then is removed. [`netns::Error::Exists`] if a
+    /// namespace of that name is there.
     pub fn build(prefix: &str) -> Result<Self, Error> {
         let mut namespaces = HashMap::new();
         for host in Host::ALL {
@@ -114,6 +117,13 @@ impl Topology {
     #[must_use]
     pub fn namespace(&self, host: Host) -> &Namespace {
         &self.namespaces[&host]
+    }
+
+    /// The index of a host's port on the switch; 0, which no interface has, for a host without one.
+    #[must_use]
+    pub fn switch_port(&self, host: Host) -> u32 {
+        let port = self.ports.iter().find(|(_, owner)| **owner == host);
+        port.map_or(0, |(index, _)| *index)
     }
 
     /// Runs `work` in a thread on a host.
@@ -211,8 +221,8 @@ impl Topology {
         self.send_finished_packets(Host::Router, "eth0")
     }
 
-    /// A veth promises to fill in checksums and to cut large segments, and does neither when XDP sends the packet on. So
-    /// everyone has to send packets that are complete.
+    /// A veth promises to fill in checksums and to cut large segments, and does neither when XDP
+    /// sends the packet on. So everyone has to send packets that are complete.
     fn send_finished_packets(&self, host: Host, interface: &'static str) -> Result<(), Error> {
         self.run(host, || {
             // Segmentation goes first: it depends on the checksum offload.
@@ -249,7 +259,8 @@ pub struct Watch<'a> {
 }
 
 impl Watch<'_> {
-    /// Takes what was seen since the last call: first on the client's link, then on the switch's ports, each in order.
+    /// Takes what was seen since the last call: first on the client's link, then on the switch's
+    /// ports, each in order.
     ///
     /// # Errors
     ///
@@ -277,7 +288,8 @@ impl Watch<'_> {
     }
 }
 
-/// Removes the namespaces of a network that was kept or left by a crash. What is not there is no error.
+/// Removes the namespaces of a network that was kept or left by a crash. What is not there is no
+/// error.
 ///
 /// # Errors
 ///
@@ -310,7 +322,8 @@ async fn set_mac(netlink: &Netlink, link: u32, address: Ipv4Addr) -> Result<(), 
     netlink.set_link_mac(link, mac_of(address).0).await
 }
 
-/// The seed's network is IPv4; router solicitations would only clutter captures. A kernel without IPv6 is quiet as it is.
+/// The seed's network is IPv4; router solicitations would only clutter captures. A kernel without
+/// IPv6 is quiet as it is.
 fn quiet_ipv6() -> Result<(), SysctlError> {
     for scope in ["all", "default"] {
         match ProcSys.write(&format!("net/ipv6/conf/{scope}/disable_ipv6"), "1") {

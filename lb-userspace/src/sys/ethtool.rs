@@ -41,7 +41,8 @@ struct EthtoolValue {
 pub fn switch_offload(interface: &str, offload: Offload, on: bool) -> io::Result<()> {
     let socket = socket(AddressFamily::Inet, SockType::Datagram, SockFlag::SOCK_CLOEXEC, None)?;
     let mut value = EthtoolValue { command: offload.set_command(), data: u32::from(on) };
-    // SAFETY: ifreq is plain old data (byte arrays, integers, raw pointers), for which all zeroes is a value.
+    // SAFETY: ifreq is plain old data (byte arrays, integers, raw pointers), for which all zeroes
+    // is a value.
     let mut request: libc::ifreq = unsafe { mem::zeroed() };
     // The last byte stays zero: the kernel wants the name terminated.
     let room = request.ifr_name.len() - 1;
@@ -52,8 +53,8 @@ pub fn switch_offload(interface: &str, offload: Offload, on: bool) -> io::Result
         *to = from.cast_signed();
     }
     request.ifr_ifru.ifru_data = ptr::from_mut(&mut value).cast();
-    // SAFETY: the descriptor is open; the kernel reads `request` and reads and writes the `EthtoolValue` that it points to,
-    // and both outlive the call.
+    // SAFETY: the descriptor is open; the kernel reads `request` and reads and writes the
+    // `EthtoolValue` that it points to, and both outlive the call.
     let result =
         unsafe { libc::ioctl(socket.as_raw_fd(), libc::SIOCETHTOOL, ptr::from_mut(&mut request)) };
     if result < 0 {
