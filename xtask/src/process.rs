@@ -6,6 +6,8 @@ use std::{
     fmt::Write as _,
     path::{Path, PathBuf},
     process::{Command, Stdio},
+    thread,
+    time::{Duration, Instant},
 };
 
 use anyhow::{Context as _, Result, bail};
@@ -51,6 +53,27 @@ pub(crate) fn run(command: &mut Command) -> Result<()> {
         bail!("`{shown}` failed ({status})");
     }
     Ok(())
+}
+
+/// As [`run`], but ends the command when it takes longer than `patience`.
+pub(crate) fn run_for(command: &mut Command, patience: Duration) -> Result<()> {
+    command.stdin(Stdio::null());
+    let shown = show(command);
+    eprintln!("+ {shown}");
+    let mut child = command.spawn().with_context(|| format!("cannot start `{shown}`"))?;
+    let deadline = Instant::now() + patience;
+    loop {
+        match child.try_wait()? {
+            Some(status) if status.success() => return Ok(()),
+            Some(status) => bail!("`{shown}` failed ({status})"),
+            None if Instant::now() > deadline => {
+                child.kill()?;
+                child.wait()?;
+                bail!("`{shown}` took longer than {} s", patience.as_secs());
+            }
+            None => thread::sleep(Duration::from_millis(200)),
+        }
+    }
 }
 
 /// Runs a command and gives its standard output, trimmed; fails with its standard error unless it succeeds.

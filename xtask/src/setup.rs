@@ -1,6 +1,6 @@
 //! `setup`: installs what is missing of the table in [`crate::tools`], and says what it does.
 
-use std::process::Command;
+use std::{process::Command, time::Duration};
 
 use anyhow::{Result, bail};
 
@@ -41,7 +41,7 @@ pub(crate) fn run(repo: &Repo, args: &Args) -> Result<()> {
             missing.push(tool);
         }
     }
-    report_miri();
+    provide_miri(args.check);
     if args.check {
         if !missing.is_empty() {
             bail!("missing:\n{}\n`cargo xtask setup` installs it", commands(&missing));
@@ -123,15 +123,29 @@ fn install(repo: &Repo, tool: &Tool, route: Route) -> Result<()> {
     }
 }
 
-/// miri is only in nightly, and no task but `miri` needs it: it is reported, never installed unasked.
-fn report_miri() {
-    let there = tools::nightly_has("miri");
-    println!(
-        "  {:<8} {:<12} ci: undefined behaviour in lb-common{}",
-        if there { "there" } else { "optional" },
-        "miri",
-        if there { "" } else { " (rustup toolchain install nightly --component miri,rust-src)" }
-    );
+/// How long rustup may take to bring miri: some machines reach no server that has it.
+const MIRI_PATIENCE: Duration = Duration::from_secs(300);
+
+/// miri comes with rustup's nightly only. Without it one step of `ci` says that it did not run; that it cannot be had
+/// is therefore no failure of `setup`.
+fn provide_miri(check: bool) {
+    let components = ["miri", "rust-src"];
+    let there = || components.into_iter().all(tools::nightly_has);
+    let report =
+        |state| println!("  {state:<8} {:<12} ci: undefined behaviour in lb-common", "miri");
+    if there() {
+        return report("there");
+    }
+    report("MISSING");
+    if check {
+        return;
+    }
+    let mut rustup = Command::new("rustup");
+    rustup.args(["toolchain", "install", "nightly", "--profile", "minimal", "--no-self-update"]);
+    rustup.args(components.map(|component| format!("--component={component}")));
+    if let Err(error) = process::run_for(&mut rustup, MIRI_PATIENCE) {
+        eprintln!("note: no miri, so `cargo xtask miri` will say that it did not run: {error:#}");
+    }
 }
 
 fn commands(tools: &[&Tool]) -> String {
