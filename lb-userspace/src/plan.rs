@@ -447,7 +447,10 @@ mod tests {
         let before = desired(&[service("tcp:10.0.0.9:80", Scheduler::Rr, &list)]);
         let after = desired(&[service("tcp:10.0.0.9:80", Scheduler::Rr, &swapped)]);
         let diff = plan(&after, &carried_out(&before));
-        assert_eq!(diff.lines().iter().map(Line::to_string).collect::<Vec<_>>(), ["~ service tcp:10.0.0.9:80 order 10.0.0.2 10.0.0.1 10.0.0.3"]);
+        assert_eq!(
+            diff.lines().iter().map(Line::to_string).collect::<Vec<_>>(),
+            ["~ service tcp:10.0.0.9:80 order 10.0.0.2 10.0.0.1 10.0.0.3"]
+        );
     }
 
     #[test]

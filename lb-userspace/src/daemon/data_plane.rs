@@ -1,22 +1,14 @@
 //! The data path as the daemon sees it: tables, and interfaces that the program is attached to.
 
+use std::path::PathBuf;
+
 use lb_common::MacAddress;
 
-use crate::{config::Mode, store::Store};
+pub use crate::bpf::Attachment;
+use crate::{bpf::Director, store::Store};
 
 /// Why the data path did not do as it was told.
 pub type DataPlaneError = Box<dyn std::error::Error + Send + Sync>;
-
-/// An interface that the program is attached to.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Attachment {
-    /// The interface's name.
-    pub interface: String,
-    /// Its index.
-    pub index: u32,
-    /// How the program is attached.
-    pub mode: Mode,
-}
 
 /// The data path. It goes on when this value is dropped.
 pub trait DataPlane: Send {
@@ -40,4 +32,46 @@ pub trait DataPlane: Send {
 
     /// Removes everything: programs, tables, flows.
     fn remove(&mut self) -> Result<(), DataPlaneError>;
+}
+
+/// The data path in the kernel, pinned in a directory.
+pub struct KernelDataPlane {
+    director: Director,
+    pin: PathBuf,
+}
+
+impl KernelDataPlane {
+    /// Opens or makes what is pinned where the options say.
+    pub fn open(options: &crate::bpf::Options) -> Result<Self, DataPlaneError> {
+        Ok(Self { director: Director::open(options)?, pin: options.pin.clone() })
+    }
+}
+
+impl DataPlane for KernelDataPlane {
+    fn store(&mut self) -> &mut dyn Store {
+        self.director.store()
+    }
+
+    fn attachments(&self) -> Result<Vec<Attachment>, DataPlaneError> {
+        Ok(self.director.attachments()?)
+    }
+
+    fn attach(
+        &mut self,
+        attachment: &Attachment,
+        mac: MacAddress,
+        slot: u32,
+    ) -> Result<bool, DataPlaneError> {
+        let Attachment { interface, index, mode } = attachment;
+        Ok(self.director.attach(interface, *index, mac, slot, *mode)?)
+    }
+
+    fn detach(&mut self, interface: &str) -> Result<(), DataPlaneError> {
+        Ok(self.director.detach(interface)?)
+    }
+
+    fn remove(&mut self) -> Result<(), DataPlaneError> {
+        Director::remove(&self.pin)?;
+        Ok(())
+    }
 }

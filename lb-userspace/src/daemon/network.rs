@@ -28,9 +28,13 @@ pub struct View {
 
 /// The host's network.
 pub trait Network: Send {
-    /// Keeps the next hops of these servers fresh from now on, and waits until each is known or
-    /// an answer has been due for a while.
-    fn follow(&mut self, servers: BTreeSet<Ipv4Addr>) -> impl Future<Output = ()> + Send;
+    /// Keeps the next hops of these servers fresh from now on. Waits until each of `new` is
+    /// known, or its answer has been due for a while.
+    fn follow(
+        &mut self,
+        servers: BTreeSet<Ipv4Addr>,
+        new: &BTreeSet<Ipv4Addr>,
+    ) -> impl Future<Output = ()> + Send;
 
     /// What there is now.
     fn view(&mut self) -> impl Future<Output = Result<View, NetlinkError>> + Send;
@@ -71,11 +75,10 @@ impl KernelNetwork {
 }
 
 impl Network for KernelNetwork {
-    async fn follow(&mut self, servers: BTreeSet<Ipv4Addr>) {
-        let servers: BTreeSet<IpAddr> = servers.into_iter().map(IpAddr::V4).collect();
-        self.upkeep.follow(servers.clone());
+    async fn follow(&mut self, servers: BTreeSet<Ipv4Addr>, new: &BTreeSet<Ipv4Addr>) {
+        self.upkeep.follow(servers.into_iter().map(IpAddr::V4).collect());
         let known = |hops: &Resolutions| {
-            servers.iter().all(|server| match hops.get(server) {
+            new.iter().all(|server| match hops.get(&IpAddr::V4(*server)) {
                 None | Some(Err(NextHopError::Unresolved { .. })) => false,
                 Some(_) => true,
             })
