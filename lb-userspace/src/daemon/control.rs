@@ -126,7 +126,11 @@ impl<D: DataPlane> Control<D> {
     pub fn changed(&self, change: &Change) -> Result<Candidate, DaemonError> {
         self.file.require_unchanged()?;
         let text = change.edit(self.file.text()).map_err(ConfigError::from)?;
-        let config = self.parse(&text, "the change")?;
+        // No place: the line is not in the file, and never will be.
+        let config = Config::parse(&text, "", &self.overrides).map_err(|error| match error {
+            ConfigError::Invalid { place: _, problem } => problem.into(),
+            other => other,
+        })?;
         Ok(Candidate { text, config, origin: Origin::Request })
     }
 

@@ -176,7 +176,7 @@ fn status(error: &DaemonError) -> StatusCode {
             }
         },
         DaemonError::Config(ConfigError::Edited { .. }) => StatusCode::CONFLICT,
-        DaemonError::Config(ConfigError::Invalid { .. })
+        DaemonError::Config(ConfigError::Invalid { .. } | ConfigError::Unfit(_))
         | DaemonError::Fixed { .. }
         | DaemonError::NoInterface { .. } => StatusCode::UNPROCESSABLE_ENTITY,
         DaemonError::Store(crate::store::StoreError::Full { .. }) => {
