@@ -4,7 +4,10 @@ use std::{net::Ipv4Addr, path::PathBuf};
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::config::{DEFAULT_PATH, Scheduler, ServiceAddress, Weight, unicast};
+use crate::{
+    config::{DEFAULT_PATH, Scheduler, ServiceAddress, Weight, unicast},
+    demo, realserver,
+};
 
 /// A layer-4 tunnel load balancer: the job of LVS in Tunnel mode, in XDP
 ///
@@ -66,6 +69,16 @@ pub enum Command {
     /// Without FILE, the configuration file as it stands now; with FILE, that file's text takes
     /// the place of the configuration file's. Whole or not at all.
     Apply(FileArgs),
+    /// Set this host up as a real server, check it, undo that
+    Realserver(realserver::Args),
+    /// Show it all at work, in a network of its own
+    ///
+    /// Builds a client, a router, a director and two real servers in network namespaces, makes
+    /// real requests, and shows each packet's way from the wire. Leaves nothing behind.
+    Demo(demo::Args),
+    /// The web server of the demo's real servers
+    #[command(hide = true)]
+    DemoHttp(demo::http::Args),
 }
 
 /// How to print.
@@ -207,4 +220,45 @@ pub struct FileArgs {
     /// How to print.
     #[command(flatten)]
     pub output: OutputArgs,
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_sound() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn every_flag_and_command_is_explained() {
+        fn explained(command: &clap::Command) {
+            assert!(command.get_about().is_some(), "{}", command.get_name());
+            for argument in command.get_arguments() {
+                assert!(argument.get_help().is_some(), "{} {argument}", command.get_name());
+            }
+            command.get_subcommands().for_each(explained);
+        }
+        explained(&Cli::command());
+    }
+
+    #[test]
+    fn services_are_named_as_everywhere() {
+        let parse = |line: &str| Cli::try_parse_from(line.split(' '));
+        parse("tunlb service add tcp:192.168.19.100:80 --scheduler wrr").expect("valid");
+        parse("tunlb server add tcp:192.168.19.100:80 192.168.19.2 --weight 3").expect("valid");
+        parse("tunlb server edit tcp:192.168.19.100:80 192.168.19.2 --weight 0").expect("valid");
+        for line in [
+            "tunlb service add 192.168.19.100:80",
+            "tunlb service add tcp:192.168.19.100:80 --scheduler lc",
+            "tunlb server add tcp:192.168.19.100:80 192.168.19.2 --weight 2147483648",
+            "tunlb server add tcp:192.168.19.100:80 224.0.0.1",
+            "tunlb server edit tcp:192.168.19.100:80 192.168.19.2",
+        ] {
+            assert_eq!(parse(line).expect_err(line).exit_code(), 2);
+        }
+    }
 }

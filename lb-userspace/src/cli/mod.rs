@@ -11,8 +11,10 @@ pub use args::Cli;
 
 use self::args::Command;
 use crate::{
+    bpf::XdpUnwrapper,
     client::{Client, ClientError},
     daemon::DaemonError,
+    demo, realserver,
 };
 
 /// Why a command failed.
@@ -29,7 +31,13 @@ pub enum CliError {
     Bpf(#[from] crate::bpf::BpfError),
     /// Setting up the real server.
     #[error(transparent)]
-    RealServer(#[from] crate::realserver::RealServerError),
+    RealServer(#[from] realserver::RealServerError),
+    /// The demo.
+    #[error(transparent)]
+    Demo(#[from] demo::Error),
+    /// The demo's web server.
+    #[error(transparent)]
+    DemoHttp(#[from] demo::http::Error),
     /// Reading a file that was named.
     #[error("cannot read {}", path.display())]
     File {
@@ -64,6 +72,14 @@ pub fn run(cli: Cli) -> Result<ExitCode, CliError> {
         Command::Stats(args) => one_thread()?.block_on(remote::stats(&client, args)),
         Command::Plan(args) => one_thread()?.block_on(remote::plan(&client, args)),
         Command::Apply(args) => one_thread()?.block_on(remote::apply(&client, args)),
+        Command::Realserver(args) => {
+            let done = one_thread()?.block_on(realserver::run(args, &XdpUnwrapper));
+            return done.map_err(CliError::from);
+        }
+        Command::Demo(args) => demo::run(&args).map_err(CliError::from),
+        Command::DemoHttp(args) => {
+            one_thread()?.block_on(demo::http::serve(args)).map_err(CliError::from)
+        }
     };
     done.map(|()| ExitCode::SUCCESS)
 }
