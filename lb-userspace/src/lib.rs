@@ -1,9 +1,13 @@
 //! The director daemon, the command line and the real server set-up, as a library; the binary is a
 //! thin main.
 
+pub mod api;
 pub mod bpf;
 pub mod capture;
+pub mod cli;
+pub mod client;
 pub mod config;
+pub mod daemon;
 pub mod demo;
 pub mod netlink;
 pub mod netns;

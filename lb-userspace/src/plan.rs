@@ -98,8 +98,7 @@ pub struct Actual {
 }
 
 /// A change of the VIP table.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(tag = "change", rename_all = "lowercase")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum VipChange {
     /// A new VIP, or one that is answered for by somebody else from now on.
     Set {
@@ -216,21 +215,22 @@ impl ServiceEdit {
             && !repicked
     }
 
-    fn lines(&self, lines: &mut Vec<String>) {
+    fn lines(&self, lines: &mut Vec<Line>) {
         let Self { service, scheduler, added, reweighted, removed, repicked } = self;
         let address = service.address;
         if let Some(from) = scheduler {
-            lines.push(format!("~ service {address} scheduler {from} -> {}", service.scheduler));
+            let detail = format!("scheduler {from} -> {}", service.scheduler);
+            lines.push(Line::new(Action::Change, Kind::Service, address, detail));
         }
-        for server in added {
-            lines.push(added_line(address, server));
-        }
-        for (server, from) in reweighted {
-            let Server { address: server, weight } = server;
-            lines.push(format!("~ server {address} {server} weight {from} -> {weight}"));
+        lines.extend(added.iter().map(|server| added_line(address, server)));
+        for (Server { address: server, weight }, from) in reweighted {
+            let name = format!("{address} {server}");
+            let detail = format!("weight {from} -> {weight}");
+            lines.push(Line::new(Action::Change, Kind::Server, name, detail));
         }
         for server in removed {
-            lines.push(format!("- server {address} {server}"));
+            let name = format!("{address} {server}");
+            lines.push(Line::new(Action::Remove, Kind::Server, name, ""));
         }
         // Otherwise the lines above say why the picks change.
         let only_order = scheduler.is_none()
@@ -239,15 +239,91 @@ impl ServiceEdit {
             && removed.is_empty()
             && *repicked;
         if only_order {
-            let servers: Vec<_> =
+            let order: Vec<_> =
                 service.servers.iter().map(|server| server.address.to_string()).collect();
-            lines.push(format!("~ service {address} order {}", servers.join(" ")));
+            let detail = format!("order {}", order.join(" "));
+            lines.push(Line::new(Action::Change, Kind::Service, address, detail));
         }
     }
 }
 
-fn added_line(service: ServiceAddress, server: &Server) -> String {
-    format!("+ server {service} {} weight {}", server.address, server.weight)
+fn added_line(service: ServiceAddress, server: &Server) -> Line {
+    let Server { address, weight } = server;
+    let name = format!("{service} {address}");
+    Line::new(Action::Add, Kind::Server, name, format!("weight {weight}"))
+}
+
+/// What happens to an object.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Action {
+    /// It comes.
+    Add,
+    /// It changes.
+    Change,
+    /// It goes.
+    Remove,
+}
+
+/// What an object is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Kind {
+    /// An interface of the director.
+    Interface,
+    /// A VIP.
+    Vip,
+    /// A virtual service.
+    Service,
+    /// A real server of a service.
+    Server,
+}
+
+/// One change, for people and for JSON.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Line {
+    /// What happens.
+    pub action: Action,
+    /// To what kind of object.
+    pub kind: Kind,
+    /// Which one.
+    pub name: String,
+    /// What about it; may be empty.
+    pub detail: String,
+}
+
+impl Line {
+    /// A line.
+    pub fn new(
+        action: Action,
+        kind: Kind,
+        name: impl fmt::Display,
+        detail: impl Into<String>,
+    ) -> Self {
+        Self { action, kind, name: name.to_string(), detail: detail.into() }
+    }
+}
+
+impl fmt::Display for Line {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { action, kind, name, detail } = self;
+        let sign = match action {
+            Action::Add => '+',
+            Action::Change => '~',
+            Action::Remove => '-',
+        };
+        let kind = match kind {
+            Kind::Interface => "interface",
+            Kind::Vip => "vip",
+            Kind::Service => "service",
+            Kind::Server => "server",
+        };
+        write!(f, "{sign} {kind} {name}")?;
+        if !detail.is_empty() {
+            write!(f, " {detail}")?;
+        }
+        Ok(())
+    }
 }
 
 impl Diff {
@@ -258,39 +334,36 @@ impl Diff {
     }
 
     /// One line per change: `+` comes, `~` changes, `-` goes.
-    pub fn lines(&self) -> Vec<String> {
+    pub fn lines(&self) -> Vec<Line> {
         let Self { vips, services } = self;
         let mut lines = Vec::new();
         for change in vips {
             lines.push(match change {
-                VipChange::Set { vip, from: None, to } => format!("+ vip {vip} {}", to.name()),
-                VipChange::Set { vip, from: Some(from), to } => {
-                    format!("~ vip {vip} {} -> {}", from.name(), to.name())
+                VipChange::Set { vip, from: None, to } => {
+                    Line::new(Action::Add, Kind::Vip, vip, to.name())
                 }
-                VipChange::Remove { vip } => format!("- vip {vip}"),
+                VipChange::Set { vip, from: Some(from), to } => {
+                    let detail = format!("{} -> {}", from.name(), to.name());
+                    Line::new(Action::Change, Kind::Vip, vip, detail)
+                }
+                VipChange::Remove { vip } => Line::new(Action::Remove, Kind::Vip, vip, ""),
             });
         }
         for change in services {
             match change {
                 ServiceChange::Add(service) => {
                     let VirtualService { address, scheduler, servers } = service;
-                    lines.push(format!("+ service {address} scheduler {scheduler}"));
+                    let detail = format!("scheduler {scheduler}");
+                    lines.push(Line::new(Action::Add, Kind::Service, address, detail));
                     lines.extend(servers.iter().map(|server| added_line(*address, server)));
                 }
                 ServiceChange::Edit(edit) => edit.lines(&mut lines),
-                ServiceChange::Remove(address) => lines.push(format!("- service {address}")),
+                ServiceChange::Remove(address) => {
+                    lines.push(Line::new(Action::Remove, Kind::Service, address, ""));
+                }
             }
         }
         lines
-    }
-}
-
-impl fmt::Display for Diff {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for line in self.lines() {
-            writeln!(f, "{line}")?;
-        }
-        Ok(())
     }
 }
 
@@ -349,8 +422,9 @@ mod tests {
         ]);
         after.vips.insert(Ipv4Addr::new(10, 0, 0, 9), Ownership::Local);
         let diff = plan(&after, &carried_out(&before));
+        let lines: Vec<_> = diff.lines().iter().map(Line::to_string).collect();
         assert_eq!(
-            diff.lines(),
+            lines,
             [
                 "+ vip 10.0.0.7 owned",
                 "~ vip 10.0.0.9 owned -> local",
@@ -373,7 +447,10 @@ mod tests {
         let before = desired(&[service("tcp:10.0.0.9:80", Scheduler::Rr, &list)]);
         let after = desired(&[service("tcp:10.0.0.9:80", Scheduler::Rr, &swapped)]);
         let diff = plan(&after, &carried_out(&before));
-        assert_eq!(diff.lines(), ["~ service tcp:10.0.0.9:80 order 10.0.0.2 10.0.0.1 10.0.0.3"]);
+        assert_eq!(
+            diff.lines().iter().map(Line::to_string).collect::<Vec<_>>(),
+            ["~ service tcp:10.0.0.9:80 order 10.0.0.2 10.0.0.1 10.0.0.3"]
+        );
     }
 
     #[test]

@@ -42,6 +42,9 @@ pub enum ConfigError {
         /// What.
         problem: Problem,
     },
+    /// A change from the command line would make the file say something like that.
+    #[error(transparent)]
+    Unfit(#[from] Problem),
     /// The file changed under the daemon.
     #[error("{} was edited since it was read; run `tunlb apply` first", path.display())]
     Edited {

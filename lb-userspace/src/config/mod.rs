@@ -12,8 +12,6 @@ mod service;
 
 use std::path::PathBuf;
 
-use serde::{Deserialize, Serialize};
-
 pub use edit::Change;
 pub use error::{ChangeError, ConfigError, Place, Problem};
 pub use file::ConfigFile;
@@ -22,6 +20,7 @@ pub use service::{
     NameError, Protocol, Scheduler, Server, ServiceAddress, VirtualService, Weight, unicast,
 };
 
+pub use crate::bpf::Mode;
 use crate::store::Capacity;
 
 /// Where the configuration is unless told otherwise.
@@ -30,27 +29,6 @@ pub const DEFAULT_PATH: &str = "/etc/tunlb/tunlb.toml";
 pub const DEFAULT_SOCKET: &str = "/run/tunlb/tunlb.sock";
 /// Where maps and links are pinned unless told otherwise.
 pub const DEFAULT_PIN: &str = "/sys/fs/bpf/tunlb";
-
-/// How the program is attached.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Mode {
-    /// In the driver.
-    #[default]
-    Native,
-    /// In the kernel's generic path: works with every driver, and is slow.
-    Generic,
-}
-
-impl Mode {
-    /// The name in the configuration and in listings.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Native => "native",
-            Self::Generic => "generic",
-        }
-    }
-}
 
 /// What is fixed while the director runs.
 #[derive(Clone, Debug, PartialEq, Eq)]

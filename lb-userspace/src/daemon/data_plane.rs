@@ -1,0 +1,77 @@
+//! The data path as the daemon sees it: tables, and interfaces that the program is attached to.
+
+use std::path::PathBuf;
+
+use lb_common::MacAddress;
+
+pub use crate::bpf::Attachment;
+use crate::{bpf::Director, store::Store};
+
+/// Why the data path did not do as it was told.
+pub type DataPlaneError = Box<dyn std::error::Error + Send + Sync>;
+
+/// The data path. It goes on when this value is dropped.
+pub trait DataPlane: Send {
+    /// Its tables.
+    fn store(&mut self) -> &mut dyn Store;
+
+    /// Where the program is attached.
+    fn attachments(&self) -> Result<Vec<Attachment>, DataPlaneError>;
+
+    /// Attaches the program, or takes over the one that is attached. `slot` is the interface's
+    /// place in the table of interfaces. Whether it was taken over.
+    fn attach(
+        &mut self,
+        attachment: &Attachment,
+        mac: MacAddress,
+        slot: u32,
+    ) -> Result<bool, DataPlaneError>;
+
+    /// Detaches the program from an interface.
+    fn detach(&mut self, interface: &str) -> Result<(), DataPlaneError>;
+
+    /// Removes everything: programs, tables, flows.
+    fn remove(&mut self) -> Result<(), DataPlaneError>;
+}
+
+/// The data path in the kernel, pinned in a directory.
+pub struct KernelDataPlane {
+    director: Director,
+    pin: PathBuf,
+}
+
+impl KernelDataPlane {
+    /// Opens or makes what is pinned where the options say.
+    pub fn open(options: &crate::bpf::Options) -> Result<Self, DataPlaneError> {
+        Ok(Self { director: Director::open(options)?, pin: options.pin.clone() })
+    }
+}
+
+impl DataPlane for KernelDataPlane {
+    fn store(&mut self) -> &mut dyn Store {
+        self.director.store()
+    }
+
+    fn attachments(&self) -> Result<Vec<Attachment>, DataPlaneError> {
+        Ok(self.director.attachments()?)
+    }
+
+    fn attach(
+        &mut self,
+        attachment: &Attachment,
+        mac: MacAddress,
+        slot: u32,
+    ) -> Result<bool, DataPlaneError> {
+        let Attachment { interface, index, mode } = attachment;
+        Ok(self.director.attach(interface, *index, mac, slot, *mode)?)
+    }
+
+    fn detach(&mut self, interface: &str) -> Result<(), DataPlaneError> {
+        Ok(self.director.detach(interface)?)
+    }
+
+    fn remove(&mut self) -> Result<(), DataPlaneError> {
+        Director::remove(&self.pin)?;
+        Ok(())
+    }
+}

@@ -1,0 +1,199 @@
+//! The director daemon: takes over or loads the data path, keeps it what the configuration says
+//! and what the network needs, and answers on its socket.
+//!
+//! The data path goes on without it. One task owns everything and does one thing at a time; the
+//! HTTP interface, the network and signals only tell it what to do next.
+
+mod control;
+mod data_plane;
+mod error;
+mod lock;
+mod network;
+mod report;
+mod server;
+
+use std::{collections::BTreeSet, path::PathBuf, time::Duration};
+
+use tokio::{net::UnixListener, sync::mpsc};
+
+pub use control::{Candidate, Control, servers};
+pub use data_plane::{Attachment, DataPlane, DataPlaneError, KernelDataPlane};
+pub use error::DaemonError;
+pub use lock::{Claim, listen, lock_pin};
+pub use network::{KernelNetwork, Network, View};
+
+use self::server::{Reply, Request};
+use crate::{
+    api::Changes,
+    config::{Config, ConfigFile, Overrides},
+    plan::Line,
+};
+
+/// What the daemon is started with.
+#[derive(Clone, Debug, Default)]
+pub struct Options {
+    /// The configuration file.
+    pub config: PathBuf,
+    /// What goes before it.
+    pub overrides: Overrides,
+    /// Whether the data path logs every outcome.
+    pub debug: bool,
+}
+
+/// How long answers may take to get out when the daemon ends.
+const FAREWELL: Duration = Duration::from_secs(1);
+
+/// Runs the daemon until `stop` is done or a client asks it to detach.
+///
+/// `open` makes the data path; it is called once the configuration is known to be valid, the
+/// interfaces to be there, and no other daemon to run. `ready` is called when packets are
+/// balanced and the socket can be connected to.
+pub async fn run<D, N>(
+    options: &Options,
+    mut network: N,
+    open: impl FnOnce(&Config) -> Result<D, DataPlaneError>,
+    stop: impl Future<Output = ()>,
+    ready: impl FnOnce(&Config),
+) -> Result<(), DaemonError>
+where
+    D: DataPlane,
+    N: Network,
+{
+    let file = ConfigFile::read(&options.config)?;
+    let name = file.path().display().to_string();
+    let config = Config::parse(file.text(), &name, &options.overrides)?;
+    let socket = config.settings.socket.clone();
+    let claim = Claim::take(&socket, &config.settings.pin)?;
+    let view = network.view().await?;
+    for interface in &config.interfaces {
+        control::require_link(&view, interface)?;
+    }
+    network.follow(servers(&config), &servers(&config)).await;
+    let view = network.view().await?;
+    let plane = open(&config).map_err(DaemonError::DataPlane)?;
+    let overrides = options.overrides.clone();
+    let mut control = Control::start(plane, file, overrides, config, view)?;
+
+    let failed = |source| DaemonError::Socket { path: socket.clone(), source };
+    let listener = UnixListener::from_std(listen(&socket)?).map_err(failed)?;
+    let (requests, mut asked) = mpsc::channel(16);
+    let (farewell, leave) = tokio::sync::oneshot::channel::<()>();
+    let app = server::router(requests);
+    let serving = axum::serve(listener, app).with_graceful_shutdown(async {
+        // Sent or dropped: either means to leave.
+        let _ = leave.await;
+    });
+    let serving = tokio::spawn(serving.into_future());
+    ready(&control.config);
+
+    tokio::pin!(stop);
+    let mut network_watched = true;
+    loop {
+        tokio::select! {
+            () = &mut stop => break,
+            Some(request) = asked.recv() => {
+                if handle(&mut control, &mut network, request).await {
+                    break;
+                }
+            }
+            () = network.changed(), if network_watched => match network.view().await {
+                Ok(view) => control.set_view(view),
+                Err(error) => {
+                    network_watched = false;
+                    tracing::error!(error = chain(&error), "cannot follow the network any more");
+                }
+            },
+        }
+    }
+    // Whoever comes now finds no daemon; whoever was answered gets the answer.
+    let _ = std::fs::remove_file(&socket);
+    drop(asked);
+    let _ = farewell.send(());
+    let _ = tokio::time::timeout(FAREWELL, serving).await;
+    drop(claim);
+    Ok(())
+}
+
+/// Does what is asked. Whether the daemon has to end.
+async fn handle<D: DataPlane, N: Network>(
+    control: &mut Control<D>,
+    network: &mut N,
+    request: Request,
+) -> bool {
+    match request {
+        Request::State(reply) => answer(reply, control.state()),
+        Request::Stats(reply) => answer(reply, control.stats()),
+        Request::Plan(text, reply) => {
+            let planned = match text {
+                None => control.reread(),
+                Some(text) => control.replacement(text.text, &text.name),
+            };
+            answer(reply, changes(planned.and_then(|candidate| control.plan(&candidate))));
+        }
+        Request::Apply(text, reply) => {
+            let candidate = match text {
+                None => control.reread(),
+                Some(text) => control.replacement(text.text, &text.name),
+            };
+            answer(reply, changes(apply(control, network, candidate).await));
+        }
+        Request::Change(change, reply) => {
+            let candidate = control.changed(&change);
+            answer(reply, changes(apply(control, network, candidate).await));
+        }
+        Request::Detach(reply) => {
+            let removed = control.remove();
+            let ends = removed.is_ok();
+            answer(reply, removed.map(|()| Changes::default()));
+            return ends;
+        }
+    }
+    false
+}
+
+/// Applies a candidate, its new servers' next hops being known beforehand.
+async fn apply<D: DataPlane, N: Network>(
+    control: &mut Control<D>,
+    network: &mut N,
+    candidate: Result<Candidate, DaemonError>,
+) -> Result<Vec<Line>, DaemonError> {
+    let candidate = candidate?;
+    control.plan(&candidate)?;
+    let before = servers(&control.config);
+    let after = candidate.servers();
+    let new = after.difference(&before).copied().collect();
+    network.follow(before.union(&after).copied().collect(), &new).await;
+    control.set_view(network.view().await?);
+    // Whatever is left of it to do: what was planned may have changed with the view.
+    let applied = tokio::task::block_in_place(|| control.apply(candidate));
+    network.follow(servers(&control.config), &BTreeSet::new()).await;
+    applied
+}
+
+fn changes(lines: Result<Vec<Line>, DaemonError>) -> Result<Changes, DaemonError> {
+    lines.map(|changes| Changes { changes })
+}
+
+fn answer<T>(reply: Reply<T>, answer: Result<T, DaemonError>) {
+    // Whoever asked may have gone.
+    let _ = reply.send(answer);
+}
+
+/// An error and all of its causes in one line.
+pub fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let next = error.to_string();
+        // Some libraries repeat their cause in their own text.
+        if !text.ends_with(&next) {
+            text.push_str(": ");
+            text.push_str(&next);
+        }
+        cause = error.source();
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,136 @@
+//! What the daemon knows of the host's network: links, addresses and next hops.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    future::Future,
+    net::{IpAddr, Ipv4Addr},
+    time::Duration,
+};
+
+use futures_util::StreamExt as _;
+use tokio::{sync::watch, time::timeout};
+
+use crate::{
+    netlink::{Change, Link, Monitor, Netlink, NetlinkError},
+    nexthop::{NextHop, NextHopError, Pace, Resolutions, Upkeep},
+};
+
+/// A glimpse of the host's network.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct View {
+    /// Its links.
+    pub links: Vec<Link>,
+    /// Its IPv4 addresses.
+    pub addresses: BTreeSet<Ipv4Addr>,
+    /// The next hops of the servers that are followed, as far as they are known by now.
+    pub hops: BTreeMap<Ipv4Addr, Result<NextHop, NextHopError>>,
+}
+
+/// The host's network.
+pub trait Network: Send {
+    /// Keeps the next hops of these servers fresh from now on. Waits until each of `new` is
+    /// known, or its answer has been due for a while.
+    fn follow(
+        &mut self,
+        servers: BTreeSet<Ipv4Addr>,
+        new: &BTreeSet<Ipv4Addr>,
+    ) -> impl Future<Output = ()> + Send;
+
+    /// What there is now.
+    fn view(&mut self) -> impl Future<Output = Result<View, NetlinkError>> + Send;
+
+    /// Waits until the view may have changed. May be cancelled without losing a change.
+    fn changed(&mut self) -> impl Future<Output = ()> + Send;
+}
+
+/// How long a new server's neighbour may take to answer before its first use.
+const PATIENCE: Duration = Duration::from_millis(1500);
+
+/// Changes come in bursts; one view per burst will do.
+const SETTLE: Duration = Duration::from_millis(20);
+
+/// The network of the kernel's namespace that this process is in.
+pub struct KernelNetwork {
+    netlink: Netlink,
+    monitor: Monitor,
+    monitored: bool,
+    upkeep: Upkeep,
+    hops: watch::Receiver<Resolutions>,
+    dirty: bool,
+}
+
+impl KernelNetwork {
+    /// Begins to watch the network namespace of the calling thread.
+    pub fn connect() -> Result<Self, NetlinkError> {
+        let upkeep = Upkeep::start(Pace::default())?;
+        Ok(Self {
+            netlink: Netlink::connect()?,
+            monitor: Monitor::connect()?,
+            monitored: true,
+            hops: upkeep.results(),
+            upkeep,
+            dirty: false,
+        })
+    }
+}
+
+impl Network for KernelNetwork {
+    async fn follow(&mut self, servers: BTreeSet<Ipv4Addr>, new: &BTreeSet<Ipv4Addr>) {
+        self.upkeep.follow(servers.into_iter().map(IpAddr::V4).collect());
+        let known = |hops: &Resolutions| {
+            new.iter().all(|server| match hops.get(&IpAddr::V4(*server)) {
+                None | Some(Err(NextHopError::Unresolved { .. })) => false,
+                Some(_) => true,
+            })
+        };
+        // A server that never answers is no reason not to go on: `list` shows it.
+        let _ = timeout(PATIENCE, self.hops.wait_for(known)).await;
+    }
+
+    async fn view(&mut self) -> Result<View, NetlinkError> {
+        let links = self.netlink.links().await?;
+        let addresses = self.netlink.addresses(None).await?;
+        let v4 = |address: IpAddr| match address {
+            IpAddr::V4(v4) => Some(v4),
+            IpAddr::V6(_) => None,
+        };
+        let hops = self.hops.borrow_and_update().clone();
+        Ok(View {
+            links,
+            addresses: addresses.iter().filter_map(|address| v4(address.network.addr())).collect(),
+            hops: hops.into_iter().filter_map(|(server, hop)| Some((v4(server)?, hop))).collect(),
+        })
+    }
+
+    async fn changed(&mut self) {
+        while !self.dirty {
+            tokio::select! {
+                change = self.monitor.next(), if self.monitored => match change {
+                    Some(change) => self.dirty = concerns(&change),
+                    None => {
+                        tracing::warn!("notice of network changes has ended; restart the daemon");
+                        self.monitored = false;
+                    }
+                },
+                changed = self.hops.changed() => match changed {
+                    Ok(()) => self.dirty = true,
+                    Err(_) => std::future::pending().await,
+                },
+            }
+        }
+        tokio::time::sleep(SETTLE).await;
+        self.dirty = false;
+    }
+}
+
+/// Whether a change is one of links or addresses; the rest is the next hops' business.
+fn concerns(change: &Change) -> bool {
+    matches!(
+        change,
+        Change::Link(_)
+            | Change::LinkGone { .. }
+            | Change::Address(_)
+            | Change::AddressGone(_)
+            | Change::Lost
+    )
+}
