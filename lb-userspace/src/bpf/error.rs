@@ -43,7 +43,7 @@ pub enum BpfError {
         source: aya::maps::MapError,
     },
     /// The object did not load.
-    #[error("the kernel refused the BPF object {name}; tunlb needs Linux 5.15 or later")]
+    #[error("the kernel refused the BPF object {name}; tunlb needs Linux 6.1 or later")]
     Object {
         /// The object.
         name: &'static str,
@@ -52,7 +52,7 @@ pub enum BpfError {
         source: Box<aya::EbpfError>,
     },
     /// The program did not load.
-    #[error("the kernel refused the BPF program {name}; tunlb needs Linux 5.15 or later")]
+    #[error("the kernel refused the BPF program {name}; tunlb needs Linux 6.1 or later")]
     Program {
         /// The program.
         name: &'static str,
