@@ -1,1 +1,560 @@
+//! The daemon on tables in memory and a network that the test makes up, over a real socket.
 
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs,
+    net::Ipv4Addr,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicUsize, Ordering},
+    },
+};
+
+use hyper::Method;
+use lb_common::{
+    Address, MacAddress,
+    flow::HashSeed,
+    memory::MemoryTables,
+    table::{RealServer, Service, Vip},
+};
+use serde::Serialize;
+use tokio::{
+    sync::{oneshot, watch},
+    task::JoinHandle,
+};
+
+use super::*;
+use crate::{
+    api::{NewServer, NewService, ServerPatch, ServicePatch, State, Stats, Text},
+    client::{Client, ClientError},
+    config::{Mode, Scheduler},
+    netlink::{Link, LinkKind, NetlinkError},
+    nexthop::NextHop,
+    plan::Ownership,
+    store::Store,
+};
+
+/// What outlives the daemon.
+struct Kernel {
+    tables: Option<MemoryTables>,
+    attached: Vec<Attachment>,
+    opened: usize,
+}
+
+impl Kernel {
+    fn new() -> Arc<Mutex<Self>> {
+        let mut tables = MemoryTables::new(16, HashSeed([1, 2, 3, 4]), 1000);
+        tables.services = vec![Service::default(); 3];
+        tables.real_servers = vec![RealServer::default(); 4];
+        tables.lookup = vec![0; 64];
+        Arc::new(Mutex::new(Self { tables: Some(tables), attached: Vec::new(), opened: 0 }))
+    }
+}
+
+/// Interface `bad0` cannot be attached to.
+struct FakePlane {
+    kernel: Arc<Mutex<Kernel>>,
+    tables: Option<MemoryTables>,
+}
+
+impl FakePlane {
+    fn open(kernel: &Arc<Mutex<Kernel>>) -> Self {
+        let mut locked = kernel.lock().expect("the lock");
+        locked.opened += 1;
+        Self { kernel: kernel.clone(), tables: locked.tables.take() }
+    }
+}
+
+impl Drop for FakePlane {
+    fn drop(&mut self) {
+        self.kernel.lock().expect("the lock").tables = self.tables.take();
+    }
+}
+
+impl DataPlane for FakePlane {
+    fn store(&mut self) -> &mut dyn Store {
+        self.tables.as_mut().expect("one daemon at a time")
+    }
+
+    fn attachments(&self) -> Result<Vec<Attachment>, DataPlaneError> {
+        Ok(self.kernel.lock().expect("the lock").attached.clone())
+    }
+
+    fn attach(
+        &mut self,
+        attachment: &Attachment,
+        _mac: MacAddress,
+        _slot: u32,
+    ) -> Result<bool, DataPlaneError> {
+        if attachment.interface == "bad0" {
+            return Err("bad0 has no XDP".into());
+        }
+        let attached = &mut self.kernel.lock().expect("the lock").attached;
+        let adopted = attached.contains(attachment);
+        attached.retain(|other| other.interface != attachment.interface);
+        attached.push(attachment.clone());
+        Ok(adopted)
+    }
+
+    fn detach(&mut self, interface: &str) -> Result<(), DataPlaneError> {
+        let attached = &mut self.kernel.lock().expect("the lock").attached;
+        attached.retain(|other| other.interface != interface);
+        Ok(())
+    }
+
+    fn remove(&mut self) -> Result<(), DataPlaneError> {
+        self.kernel.lock().expect("the lock").attached.clear();
+        Ok(())
+    }
+}
+
+fn link(name: &str, index: u32) -> Link {
+    Link {
+        index,
+        name: name.into(),
+        mac: [2, 0, 0, 0, 0, index as u8],
+        ethernet: true,
+        mtu: 1500,
+        admin_up: true,
+        up: true,
+        kind: LinkKind::Physical,
+        parent: None,
+    }
+}
+
+fn hop() -> NextHop {
+    NextHop {
+        interface: 2,
+        vlan: None,
+        source_mac: [2, 0, 0, 0, 0, 2],
+        destination_mac: [2, 0, 0, 0, 0, 9],
+        source: Ipv4Addr::new(192, 168, 19, 254).into(),
+        mtu: 1500,
+    }
+}
+
+/// A network in which every server that is followed has the same next hop.
+struct FakeNetwork {
+    base: watch::Receiver<View>,
+    servers: BTreeSet<Ipv4Addr>,
+}
+
+impl Network for FakeNetwork {
+    async fn follow(&mut self, servers: BTreeSet<Ipv4Addr>, _new: &BTreeSet<Ipv4Addr>) {
+        self.servers = servers;
+    }
+
+    async fn view(&mut self) -> Result<View, NetlinkError> {
+        let mut view = self.base.borrow_and_update().clone();
+        for server in &self.servers {
+            view.hops.entry(*server).or_insert(Ok(hop()));
+        }
+        Ok(view)
+    }
+
+    async fn changed(&mut self) {
+        if self.base.changed().await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    }
+}
+
+struct Scene {
+    folder: tempfile::TempDir,
+    kernel: Arc<Mutex<Kernel>>,
+    network: watch::Sender<View>,
+}
+
+struct Running {
+    client: Client,
+    stop: Option<oneshot::Sender<()>>,
+    daemon: JoinHandle<Result<(), DaemonError>>,
+}
+
+const CONFIG: &str = "# kept\ninterfaces = [\"eth0\"]\n";
+
+impl Scene {
+    fn new(config: &str) -> Self {
+        let links = vec![link("lo", 1), link("eth0", 2), link("eth1", 3), link("bad0", 4)];
+        let view = View { links, ..View::default() };
+        let scene = Self {
+            folder: tempfile::tempdir().expect("a temporary folder"),
+            kernel: Kernel::new(),
+            network: watch::channel(view).0,
+        };
+        fs::write(scene.config(), config).expect("written");
+        scene
+    }
+
+    fn config(&self) -> PathBuf {
+        self.folder.path().join("tunlb.toml")
+    }
+
+    fn text(&self) -> String {
+        fs::read_to_string(self.config()).expect("readable")
+    }
+
+    fn options(&self) -> Options {
+        let overrides = Overrides {
+            socket: Some(self.folder.path().join("tunlb.sock")),
+            pin: Some("/sys/fs/bpf/test".into()),
+            ..Overrides::default()
+        };
+        Options { config: self.config(), overrides, debug: false }
+    }
+
+    fn spawn(&self, ready: impl FnOnce(&Config) + Send + 'static) -> Running {
+        let (stop, stopped) = oneshot::channel::<()>();
+        let options = self.options();
+        let client = Client::new(options.overrides.socket.as_deref().expect("a socket"));
+        let network = FakeNetwork { base: self.network.subscribe(), servers: BTreeSet::new() };
+        let kernel = self.kernel.clone();
+        let daemon = tokio::spawn(async move {
+            let open = |_: &Config| Ok(FakePlane::open(&kernel));
+            let stop = async {
+                let _ = stopped.await;
+            };
+            run(&options, network, open, stop, ready).await
+        });
+        Running { client, stop: Some(stop), daemon }
+    }
+
+    async fn start(&self) -> Running {
+        let (ready, is_ready) = oneshot::channel();
+        let running = self.spawn(move |_| {
+            let _ = ready.send(());
+        });
+        is_ready.await.expect("the daemon starts");
+        running
+    }
+
+    async fn refused(&self) -> String {
+        let error = self.spawn(|_| ()).daemon.await.expect("no panic").expect_err("refused");
+        chain(&error)
+    }
+
+    /// What is in the tables; only while no daemon runs.
+    fn tables<T>(&self, look: impl FnOnce(&MemoryTables) -> T) -> T {
+        look(self.kernel.lock().expect("the lock").tables.as_ref().expect("no daemon runs"))
+    }
+
+    fn attached(&self) -> Vec<String> {
+        let kernel = self.kernel.lock().expect("the lock");
+        kernel.attached.iter().map(|attachment| attachment.interface.clone()).collect()
+    }
+}
+
+impl Running {
+    async fn ask<B: Serialize>(&self, method: Method, path: &str, body: &B) -> Vec<String> {
+        let changes: Changes =
+            self.client.request(method, path, Some(body)).await.expect("accepted");
+        changes.changes.iter().map(ToString::to_string).collect()
+    }
+
+    async fn error<B: Serialize>(&self, method: Method, path: &str, body: Option<&B>) -> String {
+        let answer = self.client.request::<B, Changes>(method, path, body).await;
+        answer.expect_err("refused").to_string()
+    }
+
+    async fn state(&self) -> State {
+        self.client.get("/v1/state").await.expect("a state")
+    }
+
+    async fn apply(&self) -> Result<Changes, ClientError> {
+        self.client.request(Method::POST, "/v1/apply", None::<&()>).await
+    }
+
+    async fn add_service(&self) -> Vec<String> {
+        let body =
+            NewService { address: SERVICE.parse().expect("valid"), scheduler: Scheduler::Rr };
+        self.ask(Method::POST, "/v1/services", &body).await
+    }
+
+    async fn add_server(&self, address: &str) -> Vec<String> {
+        let address = address.parse().expect("an address");
+        let body = NewServer { address, weight: "1".parse().expect("a weight") };
+        self.ask(Method::POST, &servers_path(), &body).await
+    }
+
+    /// Ends the daemon as SIGTERM does.
+    async fn stop(mut self) {
+        self.stop.take().map(|stop| stop.send(()));
+        self.daemon.await.expect("no panic").expect("ends well");
+    }
+
+    /// Waits for the daemon to follow a change of the network.
+    async fn until(&self, wanted: impl Fn(&State) -> bool) {
+        for _ in 0..200 {
+            if wanted(&self.state().await) {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        panic!("not seen: {:?}", self.state().await);
+    }
+}
+
+const SERVICE: &str = "tcp:10.0.0.9:80";
+
+fn servers_path() -> String {
+    format!("/v1/services/{SERVICE}/servers")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_change_is_in_the_file_and_in_the_tables_and_survives_a_restart() {
+    let scene = Scene::new(CONFIG);
+    let daemon = scene.start().await;
+    assert_eq!(
+        daemon.add_service().await,
+        ["+ vip 10.0.0.9 owned", "+ service tcp:10.0.0.9:80 scheduler rr"]
+    );
+    daemon.add_server("10.1.0.1").await;
+    let added = daemon.add_server("10.1.0.2").await;
+    assert_eq!(added, ["+ server tcp:10.0.0.9:80 10.1.0.2 weight 1"]);
+    let body = ServerPatch { weight: "7".parse().expect("a weight") };
+    let path = format!("{}/10.1.0.1", servers_path());
+    let edited = daemon.ask(Method::PATCH, &path, &body).await;
+    assert_eq!(edited, ["~ server tcp:10.0.0.9:80 10.1.0.1 weight 1 -> 7"]);
+    let body = ServicePatch { scheduler: Scheduler::Wrr };
+    let edited = daemon.ask(Method::PATCH, &format!("/v1/services/{SERVICE}"), &body).await;
+    assert_eq!(edited, ["~ service tcp:10.0.0.9:80 scheduler rr -> wrr"]);
+
+    let state = daemon.state().await;
+    let [service] = state.services.as_slice() else { panic!("{state:?}") };
+    assert_eq!((service.scheduler, service.vip), (Scheduler::Wrr, Ownership::Owned));
+    let servers: Vec<_> =
+        service.servers.iter().map(|s| (s.address.to_string(), s.weight.get())).collect();
+    assert_eq!(servers, [("10.1.0.2".into(), 1), ("10.1.0.1".into(), 7)]);
+    let next_hop = service.servers[0].next_hop.as_ref().expect("resolved");
+    assert_eq!((next_hop.interface.as_str(), next_hop.mtu), ("eth0", 1500));
+    assert_eq!(state.interfaces[0].mode, Some(Mode::Native));
+    daemon.stop().await;
+
+    assert!(scene.text().starts_with(CONFIG), "{}", scene.text());
+    let before = scene.tables(|tables| (tables.services.clone(), tables.real_servers.clone()));
+    assert_eq!(before.1.iter().filter(|entry| entry.interface == 2).count(), 2);
+    assert_eq!(scene.attached(), ["eth0"]);
+
+    let daemon = scene.start().await;
+    assert_eq!(daemon.state().await, State { pid: std::process::id(), ..state });
+    daemon.stop().await;
+    let after = scene.tables(|tables| (tables.services.clone(), tables.real_servers.clone()));
+    assert_eq!(before, after);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_refused_changes_nothing() {
+    let scene = Scene::new(CONFIG);
+    let daemon = scene.start().await;
+    daemon.add_service().await;
+    for server in ["10.1.0.1", "10.1.0.2", "10.1.0.3", "10.1.0.4"] {
+        daemon.add_server(server).await;
+    }
+    let text = scene.text();
+    let state = daemon.state().await;
+
+    let new_service =
+        NewService { address: SERVICE.parse().expect("valid"), scheduler: Scheduler::Rr };
+    let new_server = |address: &str| NewServer {
+        address: address.parse().expect("an address"),
+        weight: "1".parse().expect("a weight"),
+    };
+    let post = Method::POST;
+    let cases = [
+        (daemon.error(post.clone(), "/v1/services", Some(&new_service)).await, "exists already"),
+        (
+            daemon.error(post.clone(), &servers_path(), Some(&new_server("10.1.0.1"))).await,
+            "has server 10.1.0.1 already",
+        ),
+        (
+            daemon.error(post.clone(), &servers_path(), Some(&new_server("10.0.0.9"))).await,
+            "cannot be the VIP",
+        ),
+        (
+            daemon.error(post.clone(), &servers_path(), Some(&new_server("224.0.0.1"))).await,
+            "not a unicast address",
+        ),
+        // The tables hold four.
+        (
+            daemon.error(post.clone(), &servers_path(), Some(&new_server("10.1.0.5"))).await,
+            "raise `tables.real_servers`",
+        ),
+        (daemon.error(post.clone(), "/v1/services", Some(&"x")).await, "invalid type"),
+        (
+            daemon.error(Method::DELETE, "/v1/services/tcp:10.0.0.9:81", None::<&()>).await,
+            "no service tcp:10.0.0.9:81",
+        ),
+        (
+            daemon.error(Method::DELETE, "/v1/services/x", None::<&()>).await,
+            "`x` is no virtual service",
+        ),
+        (
+            daemon
+                .error(Method::DELETE, &format!("{}/10.1.0.9", servers_path()), None::<&()>)
+                .await,
+            "has no server 10.1.0.9",
+        ),
+        (daemon.error(Method::GET, "/v2", None::<&()>).await, "no such path"),
+    ];
+    for (error, expected) in cases {
+        assert!(error.contains(expected), "{error}\n  does not say\n{expected}");
+    }
+    assert_eq!(scene.text(), text);
+    assert_eq!(daemon.state().await, state);
+    daemon.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_edited_file_is_planned_and_applied() {
+    let scene = Scene::new(CONFIG);
+    let daemon = scene.start().await;
+    daemon.add_service().await;
+    let edited = scene.text().replace("[\"eth0\"]", "[\"eth1\"]").replace("\"rr\"", "\"wrr\"");
+    fs::write(scene.config(), &edited).expect("written");
+    let path = format!("/v1/services/{SERVICE}");
+    let error = daemon.error(Method::DELETE, &path, None::<&()>).await;
+    assert!(error.contains("was edited since it was read; run `tunlb apply` first"), "{error}");
+    let lines =
+        ["+ interface eth1", "~ service tcp:10.0.0.9:80 scheduler rr -> wrr", "- interface eth0"];
+    let planned: Changes = daemon.client.get("/v1/plan").await.expect("a plan");
+    let said =
+        |changes: &Changes| changes.changes.iter().map(ToString::to_string).collect::<Vec<_>>();
+    assert_eq!(said(&planned), lines);
+    assert_eq!(scene.attached(), ["eth0"]);
+    assert_eq!(said(&daemon.apply().await.expect("valid")), lines);
+    assert_eq!(scene.attached(), ["eth1"]);
+    assert_eq!(daemon.apply().await.expect("valid"), Changes::default());
+
+    fs::write(scene.config(), "interfaces = [\"eth1\"]\nmode = \"generic\"\n").expect("written");
+    let error = daemon.apply().await.expect_err("fixed").to_string();
+    assert!(error.contains("`mode` cannot change while the director runs"), "{error}");
+    fs::write(scene.config(), "interfaces = [").expect("written");
+    let error = daemon.apply().await.expect_err("malformed").to_string();
+    assert!(error.contains("tunlb.toml:1: "), "{error}");
+    fs::write(scene.config(), "interfaces = [\"eth9\"]").expect("written");
+    let error = daemon.apply().await.expect_err("unknown").to_string();
+    assert!(error.contains("no interface eth9 here"), "{error}");
+    assert_eq!(scene.attached(), ["eth1"]);
+    daemon.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_apply_that_fails_half_way_is_taken_back_whole() {
+    let scene = Scene::new(CONFIG);
+    let daemon = scene.start().await;
+    daemon.add_service().await;
+    daemon.add_server("10.1.0.1").await;
+    let (text, state) = (scene.text(), daemon.state().await);
+    let new =
+        "interfaces = [\"eth0\", \"eth1\", \"bad0\"]\n[[service]]\naddress = \"udp:10.0.0.8:53\"\n";
+    let body = Text { name: "new.toml".into(), text: new.into() };
+    let error = daemon.error(Method::POST, "/v1/apply", Some(&body)).await;
+    assert!(error.contains("bad0 has no XDP"), "{error}");
+    assert_eq!(scene.text(), text);
+    assert_eq!(daemon.state().await, state);
+    assert_eq!(scene.attached(), ["eth0"]);
+    let body = Text { text: new.replace(", \"bad0\"", ""), ..body };
+    let lines = daemon.ask(Method::POST, "/v1/apply", &body).await;
+    assert!(lines.contains(&"- service tcp:10.0.0.9:80".to_owned()), "{lines:?}");
+    assert_eq!(scene.text(), body.text);
+    daemon.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_network_is_followed() {
+    let scene = Scene::new(CONFIG);
+    let daemon = scene.start().await;
+    daemon.add_service().await;
+    daemon.add_server("10.1.0.1").await;
+    let server = Ipv4Addr::new(10, 1, 0, 1);
+
+    scene.network.send_modify(|view| {
+        view.addresses.insert(Ipv4Addr::new(10, 0, 0, 9));
+        let unreachable = crate::nexthop::NextHopError::NoRoute(server.into());
+        view.hops = BTreeMap::from([(server, Err(unreachable))]);
+    });
+    daemon.until(|state| state.services[0].vip == Ownership::Local).await;
+    let state = daemon.state().await;
+    let problem = state.services[0].servers[0].problem.as_deref();
+    assert_eq!(problem, Some("no route to 10.1.0.1"));
+
+    let eth0 = |view: &View| view.links.iter().position(|link| link.name == "eth0");
+    scene.network.send_modify(|view| {
+        view.hops.clear();
+        let eth0 = eth0(view).expect("there");
+        view.links[eth0].up = false;
+    });
+    daemon.until(|state| state.interfaces[0].problem.as_deref() == Some("is down")).await;
+    assert!(daemon.state().await.services[0].servers[0].next_hop.is_some());
+    scene.network.send_modify(|view| {
+        let eth0 = eth0(view).expect("there");
+        view.links.remove(eth0);
+    });
+    daemon.until(|state| state.interfaces[0].problem.as_deref() == Some("does not exist")).await;
+    scene.network.send_modify(|view| view.links.push(link("eth0", 17)));
+    daemon.until(|state| state.interfaces[0].problem.is_none()).await;
+    assert_eq!(daemon.state().await.interfaces[0].index, Some(17));
+    daemon.stop().await;
+    let vip = Address::from(Ipv4Addr::new(10, 0, 0, 9));
+    assert_eq!(scene.tables(|tables| tables.vips.get(&vip).copied()), Some(Vip::LOCAL));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn statistics_name_every_reason_service_and_server() {
+    let scene = Scene::new(CONFIG);
+    let daemon = scene.start().await;
+    daemon.add_service().await;
+    daemon.add_server("10.1.0.1").await;
+    let stats: Stats = daemon.client.get("/v1/stats").await.expect("stats");
+    assert_eq!(stats.reasons.len(), lb_common::Reason::ALL.len());
+    assert_eq!(stats.services[0].servers[0].address, Ipv4Addr::new(10, 1, 0, 1));
+    daemon.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn detach_removes_everything_and_ends_the_daemon() {
+    let scene = Scene::new(CONFIG);
+    let daemon = scene.start().await;
+    let _: Changes =
+        daemon.client.request(Method::POST, "/v1/detach", None::<&()>).await.expect("detached");
+    daemon.daemon.await.expect("no panic").expect("ends well");
+    assert!(scene.attached().is_empty());
+    let error = daemon.client.get::<State>("/v1/state").await.expect_err("ended").to_string();
+    assert!(error.starts_with("no director listens on "), "{error}");
+    assert!(error.ends_with("start it with `tunlb director`"), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_cannot_start_says_why_and_touches_nothing() {
+    let scene = Scene::new("interfaces = [\"eth9\"]\n");
+    let error = scene.refused().await;
+    assert!(error.contains("no interface eth9 here; `interfaces` may name: lo, eth0"), "{error}");
+    fs::write(scene.config(), "interfaces = [\"eth0\"]\ntypo = 1\n").expect("written");
+    let error = scene.refused().await;
+    assert!(error.contains("tunlb.toml:2: unknown field `typo`"), "{error}");
+    fs::remove_file(scene.config()).expect("removed");
+    let error = scene.refused().await;
+    assert!(error.contains("at least with: interfaces = [\"eth0\"]"), "{error}");
+    assert_eq!(scene.kernel.lock().expect("the lock").opened, 0);
+
+    fs::write(scene.config(), "interfaces = [\"eth0\", \"bad0\"]\n").expect("written");
+    let error = scene.refused().await;
+    assert!(error.contains("bad0 has no XDP"), "{error}");
+    assert!(scene.attached().is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_second_daemon_is_refused_and_the_first_goes_on() {
+    let scene = Scene::new(CONFIG);
+    let daemon = scene.start().await;
+    let ready = Arc::new(AtomicUsize::new(0));
+    let counted = ready.clone();
+    let second = scene.spawn(move |_| {
+        counted.fetch_add(1, Ordering::Relaxed);
+    });
+    let error = second.daemon.await.expect("no panic").expect_err("refused").to_string();
+    assert!(error.contains(&format!("pid {}", std::process::id())), "{error}");
+    assert_eq!(ready.load(Ordering::Relaxed), 0);
+    daemon.state().await;
+    daemon.stop().await;
+}

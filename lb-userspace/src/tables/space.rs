@@ -4,7 +4,7 @@
 //! from before. It is done within microseconds; [`GRACE`] is what we wait all the same.
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     ops::Range,
     time::{Duration, Instant},
 };
@@ -16,41 +16,42 @@ pub(super) const GRACE: Duration = Duration::from_secs(1);
 #[derive(Debug, Default)]
 pub(super) struct Entries {
     size: u32,
-    used: BTreeSet<u32>,
+    /// In use, or resting.
+    busy: BTreeSet<u32>,
     resting: Vec<(Instant, u32)>,
+    /// All entries before this one are busy.
+    lowest: u32,
 }
 
 impl Entries {
     pub(super) fn new(size: u32, used: impl IntoIterator<Item = u32>) -> Self {
-        Self { size, used: used.into_iter().collect(), resting: Vec::new() }
+        Self { size, busy: used.into_iter().collect(), ..Self::default() }
     }
 
     /// How many more there is room for, the resting ones included.
     pub(super) fn room(&self) -> usize {
-        (self.size as usize).saturating_sub(self.used.len())
+        (self.size as usize + self.resting.len()).saturating_sub(self.busy.len())
     }
 
     /// Takes the lowest free entry; waits for a resting one if there is no other.
     pub(super) fn take(&mut self) -> Option<u32> {
-        wake(&mut self.resting);
-        if self.used.len() >= self.size as usize {
-            return None;
-        }
         loop {
-            let resting = |index: &u32| self.resting.iter().any(|(_, other)| other == index);
-            let free = (0..self.size).find(|index| !self.used.contains(index) && !resting(index));
+            for index in awake(&mut self.resting) {
+                self.busy.remove(&index);
+                self.lowest = self.lowest.min(index);
+            }
+            let free = (self.lowest..self.size).find(|index| !self.busy.contains(index));
             if let Some(index) = free {
-                self.used.insert(index);
+                self.busy.insert(index);
+                self.lowest = index + 1;
                 return Some(index);
             }
-            wait(&mut self.resting);
+            wait(&self.resting)?;
         }
     }
 
     pub(super) fn give_up(&mut self, index: u32) {
-        if self.used.remove(&index) {
-            self.resting.push((Instant::now() + GRACE, index));
-        }
+        self.resting.push((Instant::now() + GRACE, index));
     }
 }
 
@@ -58,16 +59,19 @@ impl Entries {
 #[derive(Debug, Default)]
 pub(super) struct Slots {
     size: u32,
-    /// Sorted, without overlap.
-    used: Vec<Range<u32>>,
-    resting: Vec<(Instant, Range<u32>)>,
+    /// In use, or resting; by their start, without overlap.
+    busy: BTreeMap<u32, u32>,
+    /// The starts of those that rest.
+    resting: Vec<(Instant, u32)>,
+    /// All slots before this one are busy.
+    lowest: u32,
 }
 
 impl Slots {
     pub(super) fn new(size: u32, used: impl IntoIterator<Item = Range<u32>>) -> Self {
-        let mut used: Vec<_> = used.into_iter().filter(|range| !range.is_empty()).collect();
-        used.sort_unstable_by_key(|range| range.start);
-        Self { size, used, resting: Vec::new() }
+        let used = used.into_iter().filter(|range| !range.is_empty());
+        let busy = used.map(|range| (range.start, range.end)).collect();
+        Self { size, busy, ..Self::default() }
     }
 
     /// Takes the first stretch of this length; waits for resting ones if there is no other.
@@ -75,59 +79,56 @@ impl Slots {
         if length == 0 {
             return Some(0);
         }
-        wake(&mut self.resting);
         loop {
+            for start in awake(&mut self.resting) {
+                self.untake(start);
+            }
             if let Some(start) = self.gap(length) {
-                let place = self.used.partition_point(|range| range.start < start);
-                self.used.insert(place, start..start + length);
+                self.busy.insert(start, start + length);
                 return Some(start);
             }
-            if self.resting.is_empty() {
-                return None;
-            }
-            wait(&mut self.resting);
+            wait(&self.resting)?;
         }
     }
 
-    fn gap(&self, length: u32) -> Option<u32> {
-        let mut taken: Vec<_> = self.used.iter().collect();
-        taken.extend(self.resting.iter().map(|(_, range)| range));
-        taken.sort_unstable_by_key(|range| range.start);
-        let mut start = 0;
-        for range in taken {
-            if range.start >= start && range.start - start >= length {
+    fn gap(&mut self, length: u32) -> Option<u32> {
+        let mut start = self.lowest;
+        for (&busy, &end) in self.busy.range(self.lowest..) {
+            if busy - start >= length {
                 return Some(start);
             }
-            start = start.max(range.end);
+            if busy == self.lowest {
+                self.lowest = end;
+            }
+            start = end;
         }
         (self.size.checked_sub(start)? >= length).then_some(start)
     }
 
     pub(super) fn give_up(&mut self, offset: u32, length: u32) {
         if length > 0 {
-            self.used.retain(|range| range.start != offset);
-            self.resting.push((Instant::now() + GRACE, offset..offset + length));
+            self.resting.push((Instant::now() + GRACE, offset));
         }
     }
 
-    /// Gives back what the data path never saw.
+    /// Gives back at once what the data path cannot come upon.
     pub(super) fn untake(&mut self, offset: u32) {
-        self.used.retain(|range| range.start != offset);
+        self.busy.remove(&offset);
+        self.lowest = self.lowest.min(offset);
     }
 }
 
-/// Forgets those that have rested.
-fn wake<T>(resting: &mut Vec<(Instant, T)>) {
+/// Takes out those that have rested.
+fn awake(resting: &mut Vec<(Instant, u32)>) -> Vec<u32> {
     let now = Instant::now();
-    resting.retain(|(until, _)| *until > now);
+    resting.extract_if(.., |(until, _)| *until <= now).map(|(_, item)| item).collect()
 }
 
-/// Waits until the first one has rested.
-fn wait<T>(resting: &mut Vec<(Instant, T)>) {
-    if let Some(first) = resting.iter().map(|(until, _)| *until).min() {
-        std::thread::sleep(first.saturating_duration_since(Instant::now()));
-    }
-    wake(resting);
+/// Waits until the first one has rested; `None` when none rests.
+fn wait(resting: &[(Instant, u32)]) -> Option<()> {
+    let first = resting.iter().map(|(until, _)| *until).min()?;
+    std::thread::sleep(first.saturating_duration_since(Instant::now()));
+    Some(())
 }
 
 #[cfg(test)]
@@ -162,5 +163,15 @@ mod tests {
         slots.untake(4);
         assert_eq!(slots.take(2), Some(4));
         assert_eq!(slots.take(0), Some(0));
+    }
+
+    #[test]
+    fn resting_stretches_are_waited_for_when_nothing_else_is_left() {
+        let mut slots = Slots::new(4, []);
+        assert_eq!([slots.take(2), slots.take(2)], [Some(0), Some(2)]);
+        slots.give_up(0, 2);
+        assert_eq!(slots.take(3), None);
+        slots.give_up(2, 2);
+        assert_eq!(slots.take(4), Some(0));
     }
 }
