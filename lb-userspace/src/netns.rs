@@ -110,6 +110,21 @@ impl Namespace {
         }
     }
 
+    /// Opens a namespace that exists, and leaves it when dropped: a second way into one that
+    /// another value owns.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Step`] if there is none of that name.
+    pub fn open(name: &str) -> Result<Self, Error> {
+        let handle = File::open(path(name)).map_err(|source| Error::Step {
+            name: name.to_owned(),
+            action: "open it",
+            source,
+        })?;
+        Ok(Self { name: name.to_owned(), handle, remove_on_drop: false })
+    }
+
     /// The namespace's name.
     #[must_use]
     pub fn name(&self) -> &str {

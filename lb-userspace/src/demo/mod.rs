@@ -110,17 +110,6 @@ pub enum Error {
     },
 }
 
-impl Error {
-    /// The exit code: 130 if the user ended it, as shells have it for Ctrl-C, else 1.
-    #[must_use]
-    pub const fn exit_code(&self) -> u8 {
-        match self {
-            Self::Scene(scene::Error::Interrupted(_)) => 130,
-            _ => 1,
-        }
-    }
-}
-
 impl From<Interrupted> for Error {
     fn from(interrupted: Interrupted) -> Self {
         Self::Scene(interrupted.into())

@@ -96,12 +96,19 @@ impl Options {
     /// The seed's service, run by `program`.
     #[must_use]
     pub fn seed(prefix: &str, program: PathBuf) -> Self {
-        let mut services =
-            format!("[[service]]\naddress = \"tcp:{}\"\nscheduler = \"rr\"\n", seed::SERVICE);
-        for address in Host::REAL_SERVERS.into_iter().filter_map(Host::address) {
-            services.push_str(&format!("\n[[service.server]]\naddress = \"{address}\"\n"));
-        }
+        let services = Self::round_robin(&format!("tcp:{}", seed::SERVICE));
         Self { prefix: prefix.to_owned(), program, services }
+    }
+
+    /// The configuration of one service with both real servers.
+    #[must_use]
+    pub fn round_robin(address: &str) -> String {
+        let mut service = format!("[[service]]\naddress = \"{address}\"\nscheduler = \"rr\"\n");
+        for address in Host::REAL_SERVERS.into_iter().filter_map(Host::address) {
+            service.push_str(&format!("\n[[service.server]]\naddress = \"{address}\"\n"));
+        }
+        service.push('\n');
+        service
     }
 }
 
