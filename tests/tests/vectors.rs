@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use lb_common::Reason;
-use tests::vector::{MemoryEngine, load, names, run};
+use tests::vector::{KernelEngine, MemoryEngine, load, names, run};
 
 /// One test per file and engine, so that a failure says where.
 macro_rules! vectors {
@@ -15,6 +15,14 @@ macro_rules! vectors {
             $(#[test]
             fn $file() {
                 super::check(super::run::<super::MemoryEngine>(stringify!($file)));
+            })*
+        }
+
+        /// Through the committed objects in the kernel. Needs root.
+        mod kernel {
+            $(#[test]
+            fn $file() {
+                super::check(super::run::<super::KernelEngine>(stringify!($file)));
             })*
         }
     };

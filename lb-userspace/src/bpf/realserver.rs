@@ -10,9 +10,9 @@ use std::{
 
 use aya::{
     EbpfLoader,
-    maps::{HashMap, MapData, MapError},
+    maps::{HashMap, Map, MapData, MapError, PerCpuArray},
 };
-use lb_common::{Address, table::Vip};
+use lb_common::{Address, Reason, table::Vip};
 
 use super::{
     BpfError, Loaded, Mode,
@@ -134,7 +134,7 @@ fn failed(source: MapError) -> BpfError {
 
 fn open_vips(directory: &Path) -> Result<VipMap, BpfError> {
     let data = MapData::from_pin(directory.join("VIPS")).map_err(failed)?;
-    aya::maps::Map::HashMap(data).try_into().map_err(failed)
+    Map::HashMap(data).try_into().map_err(failed)
 }
 
 /// The VIPs that the program in this pin folder unwraps for.
@@ -199,6 +199,18 @@ impl UnwrapProgram {
         let program = load(directory)?;
         fill(directory, ends, vips)?;
         Ok(Self { directory: directory.into(), program })
+    }
+
+    /// How often each reason was counted, over all CPUs, indexed by the reason.
+    ///
+    /// # Errors
+    /// When the map cannot be read.
+    pub fn reasons(&self) -> Result<Vec<u64>, BpfError> {
+        let failed = |source| BpfError::Map { name: "REASONS".into(), source };
+        let data = MapData::from_pin(self.directory.join("REASONS")).map_err(failed)?;
+        let map: PerCpuArray<_, u64> = Map::PerCpuArray(data).try_into().map_err(failed)?;
+        let sum = |reason: &Reason| Ok(map.get(&(*reason as u32), 0)?.iter().sum());
+        Reason::ALL.iter().map(sum).collect::<Result<_, _>>().map_err(failed)
     }
 }
 

@@ -3,13 +3,15 @@
 use anyhow::Result;
 use lb_common::{Action, Reason, table::ServerCounters};
 
+use lb_userspace::store::Store;
+
 use super::fixture::Fixture;
 
 /// What became of a frame.
 #[derive(Debug)]
 pub struct Outcome {
-    /// The verdict's action. The kernel's test run does not tell an engine where a redirect goes
-    /// to; then the interface is the egress interface that the engine found, or 0.
+    /// The verdict's action; of a redirect the interface is 0 unless the engine
+    /// [tells](Engine::TELLS_REDIRECTS).
     pub action: Action,
     /// The frame as it is by then.
     pub frame: Vec<u8>,
@@ -32,10 +34,19 @@ pub trait Engine {
     /// Whether the clock can be set.
     const HAS_CLOCK: bool;
 
+    /// Whether it tells where a redirect goes to.
+    const TELLS_REDIRECTS: bool;
+
     /// A fresh engine for a fixture's kind of program.
     fn new(fixture: &Fixture) -> Result<Self>
     where
         Self: Sized;
+
+    /// Makes this engine as good as a new one for another fixture, where that is cheaper than
+    /// making one; whether it could.
+    fn renew(&mut self, _fixture: &Fixture) -> Result<bool> {
+        Ok(false)
+    }
 
     /// Makes the tables what the fixture says; flows, round-robin positions and limits stay.
     fn apply(&mut self, fixture: &Fixture) -> Result<()>;
@@ -47,10 +58,21 @@ pub trait Engine {
     fn run(&mut self, frame: &[u8]) -> Result<Outcome>;
 
     /// Reads the counters.
-    fn counts(&self) -> Result<Counts>;
+    fn counts(&mut self) -> Result<Counts>;
 }
 
 impl Counts {
+    /// Reads the counters of a director's tables.
+    pub(super) fn of(store: &dyn Store) -> Result<Self> {
+        let servers: Vec<ServerCounters> = (0..store.capacity().real_servers)
+            .map(|index| store.counters(index))
+            .collect::<Result<_, _>>()?;
+        let mut reasons = store.reasons()?;
+        let known: u64 = servers.iter().map(|counters| counters.packets - counters.flows).sum();
+        reasons[Reason::Forwarded as usize] += known;
+        Ok(Self { reasons, servers })
+    }
+
     /// The reasons counted since `before`, each with how often.
     pub fn reasons_since(&self, before: &Self) -> Vec<(Reason, u64)> {
         let pairs = self.reasons.iter().zip(&before.reasons).zip(Reason::ALL);

@@ -2,14 +2,24 @@
 
 use std::net::Ipv4Addr;
 
+use anyhow::Result;
 use lb_common::{
     Address, Be16, MacAddress,
     table::{Interface, LookupTable, RealServer, Service, ServiceKey, Vip, VipFilter, Vlan},
 };
+use lb_userspace::store::{Capacity, Store};
 use serde::{Deserialize, Deserializer, de::Error};
 
 /// The interface on which frames come in: loopback's index, as which BPF_PROG_TEST_RUN runs.
 pub(super) const INTERFACE: u32 = 1;
+
+/// Table sizes: more than any fixture needs, and more flows than crowd each other out.
+pub(super) const CAPACITY: Capacity =
+    Capacity { services: 512, real_servers: 16, lookup: 32, vips: 8, flows: 512 };
+/// Services that a fixture has at most.
+pub(super) const SERVICES: u32 = 8;
+/// A limit below this can be reached by the few frames of a case.
+pub(super) const FEW: u32 = 10;
 
 /// The tables of a director, or of a real server where `tunnel_ends` are given.
 #[derive(Clone, Debug, Deserialize)]
@@ -87,13 +97,35 @@ impl Fixture {
         !self.tunnel_ends.is_empty()
     }
 
-    /// The interface.
-    pub fn interface(&self) -> Interface {
-        Interface { mac: self.mac, reserved: 0 }
+    /// Makes a director's tables what the fixture says, its services standing from `first` on.
+    /// Flows, positions and counters stay.
+    pub(super) fn write(&self, store: &mut dyn Store, first: u32) -> Result<()> {
+        let (services, lookup, real_servers) = self.entries(first);
+        store.set_interface(0, Interface { mac: self.mac, reserved: 0 });
+        for (address, _) in store.vips()? {
+            store.remove_vip(&address)?;
+        }
+        for (address, vip) in self.vips() {
+            store.insert_vip(&address, vip)?;
+        }
+        store.set_vip_filter(&VipFilter::of(self.vips().into_iter().map(|(address, _)| address)));
+        for (key, _) in store.service_indices()? {
+            store.remove_service_index(&key)?;
+        }
+        for (index, service) in (first..).zip(&services) {
+            store.set_service(index, service);
+            store.insert_service_index(&service.key, index)?;
+        }
+        for index in 0..CAPACITY.real_servers {
+            let entry = real_servers.get(index as usize).copied().unwrap_or_default();
+            store.set_real_server(index, &entry);
+        }
+        store.set_lookup(0, &lookup);
+        Ok(())
     }
 
     /// The VIPs, or a real server's addresses.
-    pub fn vips(&self) -> Vec<(Address, Vip)> {
+    fn vips(&self) -> Vec<(Address, Vip)> {
         let Self { owned, local, tunnel_ends, served, .. } = self;
         [
             (owned, Vip::OWNED),
@@ -106,18 +138,14 @@ impl Fixture {
         .collect()
     }
 
-    /// The filter in front of the VIPs.
-    pub fn vip_filter(&self) -> VipFilter {
-        VipFilter::of(self.vips().into_iter().map(|(address, _)| address))
-    }
-
-    /// Service entries, lookup slots and real-server entries, each in the order of their indices.
-    pub fn entries(&self) -> (Vec<Service>, Vec<u32>, Vec<RealServer>) {
+    /// Service entries from this index on, lookup slots and real-server entries, each in the order
+    /// of their indices.
+    fn entries(&self, first_service: u32) -> (Vec<Service>, Vec<u32>, Vec<RealServer>) {
         let (mut services, mut lookup, mut servers) = (Vec::new(), Vec::new(), Vec::new());
         for service in &self.service {
             let key = service.key();
             let first = servers.len() as u32;
-            let service_index = services.len() as u32;
+            let service_index = first_service + services.len() as u32;
             services.push(Service {
                 table: LookupTable::new(lookup.len() as u32, service.lookup.len() as u32),
                 key,
@@ -158,9 +186,9 @@ impl FixtureServer {
     }
 }
 
-fn mac<'de, D: Deserializer<'de>>(deserializer: D) -> Result<MacAddress, D::Error> {
+fn mac<'de, D: Deserializer<'de>>(deserializer: D) -> std::result::Result<MacAddress, D::Error> {
     let text = String::deserialize(deserializer)?;
-    let octets: Result<Vec<u8>, _> =
+    let octets: std::result::Result<Vec<u8>, _> =
         text.split(':').map(|octet| u8::from_str_radix(octet, 16)).collect();
     let octets = octets.ok().and_then(|octets| octets.try_into().ok());
     octets.map(MacAddress).ok_or_else(|| D::Error::custom(format!("bad MAC address `{text}`")))

@@ -7,6 +7,7 @@ mod engine;
 mod fixture;
 mod format;
 mod frame;
+mod kernel;
 mod memory;
 mod runner;
 
@@ -14,5 +15,6 @@ pub use engine::{Counts, Engine, Outcome};
 pub use fixture::Fixture;
 pub use format::{Case, Step, VectorFile, directory, load, names};
 pub use frame::Frame;
+pub use kernel::KernelEngine;
 pub use memory::MemoryEngine;
 pub use runner::run;

@@ -7,7 +7,7 @@ use lb_common::{Action, Reason, table::ServerCounters};
 
 use super::{
     engine::{Counts, Engine},
-    fixture::Fixture,
+    fixture::{FEW, Fixture},
     format::{Case, Step, load},
     frame::difference,
 };
@@ -15,22 +15,43 @@ use super::{
 /// Runs every case of a file that the engine can run; all failures in one message.
 pub fn run<E: Engine>(name: &str) -> Result<()> {
     let (file, fixtures) = load(name)?;
-    let cases = file.cases.iter().filter(|case| E::HAS_CLOCK || case.memory_only.is_none());
-    let failures: Vec<String> = cases
-        .filter_map(|case| {
-            let error = run_case::<E>(case, &fixtures).err()?;
-            Some(format!("{name}: {} ({})\n  from: {}\n{error:#}", case.name, E::NAME, case.source))
-        })
-        .collect();
+    let mut engine: Option<E> = None;
+    let mut failures = Vec::new();
+    for case in file.cases.iter().filter(|case| E::HAS_CLOCK || case.memory_only.is_none()) {
+        let mut result = run_case(&mut engine, case, &fixtures);
+        // Limits are per tick: one may have begun in between.
+        if result.is_err() && !E::HAS_CLOCK && fixtures[&case.fixture].limit < FEW {
+            result = run_case(&mut engine, case, &fixtures);
+        }
+        if let Err(error) = result {
+            let Case { name: case, source, .. } = case;
+            failures.push(format!("{name}: {case} ({})\n  from: {source}\n{error:#}", E::NAME));
+        }
+    }
     if failures.is_empty() {
         return Ok(());
     }
     bail!("{} of {} vectors failed\n\n{}", failures.len(), file.cases.len(), failures.join("\n\n"));
 }
 
-fn run_case<E: Engine>(case: &Case, fixtures: &BTreeMap<String, Fixture>) -> Result<()> {
+fn run_case<E: Engine>(
+    used: &mut Option<E>,
+    case: &Case,
+    fixtures: &BTreeMap<String, Fixture>,
+) -> Result<()> {
     let fixture = &fixtures[&case.fixture];
-    let mut engine = E::new(fixture)?;
+    let renewed = match used {
+        Some(engine) => engine.renew(fixture)?,
+        None => false,
+    };
+    if !renewed {
+        // The old one goes first: there is no need for the maps of two.
+        *used = None;
+    }
+    let engine = match used {
+        Some(engine) => engine,
+        None => used.insert(E::new(fixture)?),
+    };
     engine.apply(fixture)?;
     for (index, step) in case.steps.iter().enumerate() {
         if let Some(name) = &step.apply {
@@ -40,7 +61,7 @@ fn run_case<E: Engine>(case: &Case, fixtures: &BTreeMap<String, Fixture>) -> Res
             engine.set_now(now);
         }
         let note = step.note.as_deref().unwrap_or_default();
-        run_step(&mut engine, step).with_context(|| format!("step {} {note}", index + 1))?;
+        run_step(engine, step).with_context(|| format!("step {} {note}", index + 1))?;
     }
     Ok(())
 }
@@ -50,10 +71,14 @@ fn run_step<E: Engine>(engine: &mut E, step: &Step) -> Result<()> {
     let outcome = engine.run(&step.frame.0)?;
     let after = engine.counts()?;
     let counted = after.reasons_since(&before);
+    let action = match step.action {
+        Action::Redirect(_) if !E::TELLS_REDIRECTS => Action::Redirect(0),
+        action => action,
+    };
     ensure!(
-        outcome.action == step.action && counted == [(step.reason, 1)],
+        outcome.action == action && counted == [(step.reason, 1)],
         "expected {:?} as {}, was {:?} as {:?}",
-        step.action,
+        action,
         step.reason.label(),
         outcome.action,
         counted.iter().map(|(reason, times)| (reason.label(), times)).collect::<Vec<_>>(),

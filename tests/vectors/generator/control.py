@@ -128,7 +128,7 @@ def echo():
     for name, message in [
         ("a request with a code", ICMP(code=1)),
         ("an echo reply", ICMP(type=0)),
-        ("a timestamp request", ICMP(type=13)),
+        ("a timestamp request", ICMP(type=13, ts_ori=1, ts_rx=2, ts_tx=3)),
         ("a redirect", ICMP(type=5)),
     ]:
         file.case(

@@ -43,7 +43,7 @@ def service(address, port, protocol, servers, lookup=None):
     }
 
 
-def director(services, owned=(VIP,), local=(), limit=100):
+def director(services, owned=(VIP,), local=(), limit=1000):
     return {
         "mac": DIRECTOR_MAC,
         "limit": limit,
@@ -125,7 +125,7 @@ FIXTURES = {
     "ipvs_unresolved": ipvs([0], changed(IPVS_RS, {"interface": 0}, {})),
     "real_server": {
         "mac": RS1_MAC,
-        "limit": 100,
+        "limit": 1000,
         "tunnel_ends": [RS1],
         "served": [VIP],
     },

@@ -175,7 +175,7 @@ def pass_through():
         "IPv4 under three tags",
         passed(packet(), "pass-not-ipv4", tags=[(PROVIDER, 7, 0), (CUSTOMER, 8, 0), (CUSTOMER, 9, 0)]),
     )
-    case("IPv6 under a tag", passed(IPv6() / tcp(), "pass-not-ipv4", tags=[(CUSTOMER, 8, 0)]))
+    case("IPv6 under a tag", passed(IPv6(src="fd00::1", dst="fd00::2") / tcp(), "pass-not-ipv4", tags=[(CUSTOMER, 8, 0)]))
     case("a SYN for another address", passed(packet(dst="192.168.19.1"), "pass-not-vip"))
     case(
         "IPv4 for another address under two tags",
