@@ -28,6 +28,7 @@ use self::{
     topology::Watch,
     way::{Check, Sight, Way},
 };
+use crate::bpf::Mode;
 
 /// What the demo's namespaces and directories are called.
 pub const PREFIX: &str = "tunlb-demo";
@@ -172,8 +173,9 @@ fn show(prefix: &str, keep: bool, interrupt: &Interrupt) -> Result<Report, Error
         remove.push_str(" --prefix ");
         remove.push_str(prefix);
     }
-    let mut scene = Scene::build(Options::seed(prefix, program), interrupt.clone())?;
+    let mut scene = Scene::build(Options::seed(prefix, program.clone()), interrupt.clone())?;
     scene.start_director()?;
+    let mode = scene.director_state()?.interfaces.first().and_then(|interface| interface.mode);
     let watch = scene.topology().watch()?;
     let mut answers = Vec::new();
     for number in 1..=REQUESTS {
@@ -184,10 +186,11 @@ fn show(prefix: &str, keep: bool, interrupt: &Interrupt) -> Result<Report, Error
             .map_err(|source| Error::Request { number, source })?;
         answers.push(answer);
     }
-    let (sights, checks) = settle(&watch, &answers, interrupt)?;
+    let (sights, mut checks) = settle(&watch, &answers, interrupt)?;
+    checks.push(native(mode));
     drop(watch);
     let passed = checks.iter().all(|check| check.passed);
-    let kept = (keep && passed).then(|| Kept::of(prefix, remove));
+    let kept = (keep && passed).then(|| Kept::of(prefix, &program, &scene.socket(), remove));
     if kept.is_some() {
         scene.keep()?;
     }
@@ -196,7 +199,7 @@ fn show(prefix: &str, keep: bool, interrupt: &Interrupt) -> Result<Report, Error
     drop(scene);
     Ok(Report {
         topology: Network::of(prefix),
-        director_mode: "native".to_owned(),
+        director_mode: mode,
         way,
         answers: answers
             .iter()
@@ -211,6 +214,15 @@ fn show(prefix: &str, keep: bool, interrupt: &Interrupt) -> Result<Report, Error
         kept,
         milliseconds: begin.elapsed().as_millis(),
     })
+}
+
+/// Generic mode would do the same work, slower; the demo is to show the real thing.
+fn native(mode: Option<Mode>) -> Check {
+    Check {
+        name: "the director runs in the driver",
+        passed: mode == Some(Mode::Native),
+        seen: mode.map_or_else(|| "not attached".to_owned(), |mode| format!("{mode} XDP")),
+    }
 }
 
 /// Takes what was seen, until all is as it should be and nothing more comes, or time is up.

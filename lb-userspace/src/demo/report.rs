@@ -1,6 +1,6 @@
 //! What the demo found: one value, printed as text or as JSON.
 
-use std::{fmt, io};
+use std::{fmt, io, path::Path};
 
 use comfy_table::{Table, presets::ASCII_MARKDOWN};
 use serde::Serialize;
@@ -10,15 +10,15 @@ use super::{
     topology::namespace_name,
     way::{Check, End, Leg},
 };
-use crate::netns;
+use crate::{bpf::Mode, netns};
 
 /// What the demo found.
 #[derive(Debug, Clone, Serialize)]
 pub struct Report {
     /// The network.
     pub topology: Network,
-    /// How the director's program is attached, as it says itself.
-    pub director_mode: String,
+    /// How the director's program is attached, as it says itself; none if it is not.
+    pub director_mode: Option<Mode>,
     /// The way of the first request's packets, as captured.
     pub way: Vec<Leg>,
     /// The answers, in the order of the requests.
@@ -84,7 +84,7 @@ pub struct Answered {
 /// What to do with a network that was kept.
 #[derive(Debug, Clone, Serialize)]
 pub struct Kept {
-    /// Commands that enter a host.
+    /// Commands that enter a host, or ask the director.
     pub enter: Vec<String>,
     /// The command that removes everything.
     pub remove: String,
@@ -124,14 +124,16 @@ impl Network {
 }
 
 impl Kept {
-    /// The commands for a network of that prefix; `remove` is the one that removes it.
+    /// The commands for a network of that prefix, with `program` as `tunlb`, `socket` as the
+    /// director's and `remove` as the one that removes it.
     #[must_use]
-    pub fn of(prefix: &str, remove: String) -> Self {
+    pub fn of(prefix: &str, program: &Path, socket: &Path, remove: String) -> Self {
         let client = namespace_name(prefix, Host::Client);
         Self {
             enter: vec![
                 format!("ip netns exec {client} curl http://{}/", seed::VIP),
                 format!("nsenter --net={} bash", netns::path(&client).display()),
+                format!("{} list --socket {}", program.display(), socket.display()),
             ],
             remove,
         }
@@ -179,7 +181,11 @@ impl fmt::Display for Report {
         let Self { topology, director_mode, way, answers, checks, passed, kept, milliseconds } =
             self;
         writeln!(f, "The network\n{PICTURE}")?;
-        writeln!(f, "  service {}, director attached in {director_mode} mode\n", topology.service)?;
+        writeln!(f, "    service {}", topology.service)?;
+        if let Some(mode) = director_mode {
+            writeln!(f, "    the director's program runs in {mode} XDP mode")?;
+        }
+        writeln!(f)?;
         writeln!(f, "The way of one request, as captured")?;
         for leg in way {
             writeln!(f, "\n{}\n{}", leg.title, table(leg))?;
@@ -193,7 +199,10 @@ impl fmt::Display for Report {
             writeln!(f, "  {:<4}  {name}: {seen}", if *passed { "ok" } else { "FAIL" })?;
         }
         if let Some(Kept { enter, remove }) = kept {
-            writeln!(f, "\nIt is left running. To enter it:")?;
+            writeln!(
+                f,
+                "\nIt is left running. To enter the client (or another host), or to ask the director:"
+            )?;
             for command in enter {
                 writeln!(f, "  {command}")?;
             }

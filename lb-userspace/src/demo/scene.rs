@@ -5,7 +5,7 @@ use std::{
     fs::{self, File},
     io,
     net::{SocketAddr, TcpStream},
-    os::unix::{net::UnixStream, process::CommandExt},
+    os::unix::process::CommandExt,
     path::{Path, PathBuf},
     process::{Child, Command, Output, Stdio},
     time::Duration,
@@ -20,7 +20,12 @@ use super::{
     seed::{self, Host},
     topology::{self, Topology},
 };
-use crate::{bpf, netns};
+use crate::{
+    api::State,
+    bpf,
+    client::{Client, ClientError},
+    netns,
+};
 
 /// How long a program may take until it answers.
 const READY_WITHIN: Duration = Duration::from_secs(8);
@@ -68,6 +73,9 @@ pub enum Error {
         /// The end of what it wrote.
         said: String,
     },
+    /// The director does not tell its state.
+    #[error(transparent)]
+    Director(ClientError),
     /// A program's file or process cannot be dealt with.
     #[error("cannot run {name} on {host}")]
     Run {
@@ -150,17 +158,35 @@ impl Scene {
         Ok(scene)
     }
 
-    /// Starts the director and waits until it serves.
+    /// Starts the director and waits until it balances: attached, and with a next hop for each
+    /// real server of this network.
     ///
     /// # Errors
     ///
     /// [`Error::Program`] with what it said if it ends or does not answer.
     pub fn start_director(&mut self) -> Result<(), Error> {
         let config = self.runtime.write("director.toml", &self.config())?;
-        let socket = self.socket();
         let config = config.display().to_string();
         self.start(Host::Director, DIRECTOR, &["director", "--config", &config])?;
-        self.await_ready(Host::Director, DIRECTOR, || UnixStream::connect(&socket).is_ok())
+        self.await_ready(Host::Director, DIRECTOR, || {
+            self.director_state().is_ok_and(|state| balances(&state))
+        })
+    }
+
+    /// What the director says about itself.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Director`] if it does not run or refuses.
+    pub fn director_state(&self) -> Result<State, Error> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        let runtime = runtime.map_err(|source| Error::Run {
+            host: Host::Director,
+            name: DIRECTOR,
+            source,
+        })?;
+        let client = Client::new(&self.socket());
+        runtime.block_on(client.get("/v1/state")).map_err(Error::Director)
     }
 
     /// Ends the director with a signal and waits until it has gone. What it pinned stays, and so
@@ -331,6 +357,15 @@ impl Scene {
     fn log(&self, name: &str) -> PathBuf {
         self.runtime.path(&format!("{name}.log"))
     }
+}
+
+/// Whether packets for this network's real servers get there.
+fn balances(state: &State) -> bool {
+    let mut servers = state.services.iter().flat_map(|service| &service.servers);
+    state.interfaces.iter().all(|interface| interface.mode.is_some() && interface.problem.is_none())
+        && servers.all(|server| {
+            server.next_hop.is_some() || Host::real_server_at(server.address).is_none()
+        })
 }
 
 /// The director's name as a process.
