@@ -175,7 +175,8 @@ fn resolve_services(
     text: &Text<'_>,
     raw: &[Spanned<raw::Service>],
 ) -> Result<Vec<VirtualService>, ConfigError> {
-    let mut lines: HashMap<ServiceAddress, usize> = HashMap::new();
+    // Spans and not lines: counting lines is for what is wrong only.
+    let mut spans: HashMap<ServiceAddress, Range<usize>> = HashMap::new();
     let mut services = Vec::with_capacity(raw.len());
     for service in raw {
         let raw::Service { address, scheduler, server } = service.get_ref();
@@ -184,7 +185,8 @@ fn resolve_services(
             .get_ref()
             .parse()
             .map_err(|error: super::NameError| text.invalid(Some(span.clone()), error))?;
-        if let Some(first) = lines.insert(address, text.line(&span)) {
+        if let Some(first) = spans.insert(address, span.clone()) {
+            let first = text.line(&first);
             let problem = Problem::DuplicateService { service: address, first };
             return Err(text.invalid(Some(span), problem));
         }
@@ -205,7 +207,7 @@ fn resolve_servers(
     service: ServiceAddress,
     raw: &[Spanned<raw::Server>],
 ) -> Result<Vec<Server>, ConfigError> {
-    let mut lines: HashMap<Ipv4Addr, usize> = HashMap::new();
+    let mut spans: HashMap<Ipv4Addr, Range<usize>> = HashMap::new();
     let mut servers = Vec::with_capacity(raw.len());
     for server in raw {
         let raw::Server { address, weight } = server.get_ref();
@@ -216,7 +218,8 @@ fn resolve_servers(
         if server == service.vip {
             return Err(text.invalid(Some(span), Problem::ServerIsVip { service }));
         }
-        if let Some(first) = lines.insert(server, text.line(&span)) {
+        if let Some(first) = spans.insert(server, span.clone()) {
+            let first = text.line(&first);
             let problem = Problem::DuplicateServer { service, server, first };
             return Err(text.invalid(Some(span), problem));
         }
