@@ -26,19 +26,15 @@ use nix::sys::signal::Signal;
 const PATIENCE: Duration = Duration::from_secs(5);
 const SEED: &str = "tcp:192.168.19.100:80";
 
-/// The network with all that runs on it, under a name of its own, with these services; none
-/// without root.
-fn scene(test: &str, services: &str) -> Option<Scene> {
-    if !nix::unistd::geteuid().is_root() {
-        eprintln!("skipped: needs root");
-        return None;
-    }
+/// The network with all that runs on it, under a name of its own, with these services.
+fn scene(test: &str, services: &str) -> Scene {
+    assert!(nix::unistd::geteuid().is_root(), "this test needs root");
     let prefix = format!("t{}-{test}", std::process::id());
     let mut options = Options::seed(&prefix, PathBuf::from(env!("CARGO_BIN_EXE_tunlb")));
     options.services = services.split(' ').map(Options::round_robin).collect();
     let mut scene = Scene::build(options, Interrupt::default()).expect("builds");
     scene.start_director().expect("starts");
-    Some(scene)
+    scene
 }
 
 /// The body of `GET /bytes/N`, as it has to arrive.
@@ -48,7 +44,7 @@ fn pattern(length: usize) -> Vec<u8> {
 
 #[test]
 fn a_thousand_requests_over_fifty_connections_spread_evenly_and_stay() {
-    let Some(scene) = scene("many", SEED) else { return };
+    let scene = scene("many", SEED);
     let answers = scene
         .topology()
         .run_async(Host::Client, || async {
@@ -79,7 +75,7 @@ fn a_thousand_requests_over_fifty_connections_spread_evenly_and_stay() {
 
 #[test]
 fn a_megabyte_goes_each_way_and_comes_whole() {
-    let Some(scene) = scene("large", SEED) else { return };
+    let scene = scene("large", SEED);
     const LENGTH: usize = 1 << 20;
     scene
         .topology()
@@ -104,7 +100,7 @@ fn a_megabyte_goes_each_way_and_comes_whole() {
 
 #[test]
 fn a_director_that_stops_or_is_killed_under_traffic_loses_nothing() {
-    let Some(mut scene) = scene("restart", SEED) else { return };
+    let mut scene = scene("restart", SEED);
     let name = namespace_name(scene.topology().prefix(), Host::Client);
     let client = Namespace::open(&name).expect("is there");
     let stop = AtomicBool::new(false);
@@ -153,7 +149,7 @@ fn a_director_that_stops_or_is_killed_under_traffic_loses_nothing() {
 
 #[test]
 fn datagrams_of_a_client_stay_with_one_real_server() {
-    let Some(scene) = scene("udp", "tcp:192.168.19.100:80 udp:192.168.19.100:7") else { return };
+    let scene = scene("udp", "tcp:192.168.19.100:80 udp:192.168.19.100:7");
     let service = SocketAddrV4::new(seed::VIP, 7);
     let socket = |host, address: SocketAddrV4| {
         let socket = scene.topology().run(host, || UdpSocket::bind(address));

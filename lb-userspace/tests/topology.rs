@@ -21,12 +21,8 @@ fn prefix(test: &str) -> String {
     format!("t{}-{test}", std::process::id())
 }
 
-fn root() -> bool {
-    let root = nix::unistd::geteuid().is_root();
-    if !root {
-        eprintln!("skipped: needs root");
-    }
-    root
+fn require_root() {
+    assert!(nix::unistd::geteuid().is_root(), "this test needs root");
 }
 
 /// The interfaces of the current thread's namespace.
@@ -50,9 +46,7 @@ fn mounts_of(name: &str) -> usize {
 
 #[test]
 fn namespace_is_separate_and_goes_with_its_value() {
-    if !root() {
-        return;
-    }
+    require_root();
     let name = prefix("ns");
     let namespace = Namespace::create(&name).expect("creates");
     assert_eq!(namespace.run(interfaces).expect("enters"), ["lo"]);
@@ -76,9 +70,7 @@ fn namespace_is_separate_and_goes_with_its_value() {
 
 #[test]
 fn namespace_goes_on_panic() {
-    if !root() {
-        return;
-    }
+    require_root();
     let name = prefix("panic");
     let result = std::panic::catch_unwind(|| {
         let namespace = Namespace::create(&name).expect("creates");
@@ -90,9 +82,7 @@ fn namespace_goes_on_panic() {
 
 #[test]
 fn leftovers_of_a_crash_can_be_removed() {
-    if !root() {
-        return;
-    }
+    require_root();
     let name = prefix("crash");
     let mut namespace = Namespace::create(&name).expect("creates");
     namespace.keep();
@@ -110,9 +100,7 @@ fn leftovers_of_a_crash_can_be_removed() {
 
 #[test]
 fn client_and_real_server_reach_each_other_through_the_router() {
-    if !root() {
-        return;
-    }
+    require_root();
     let before = interfaces();
     let prefix = prefix("udp");
     let topology = Topology::build(&prefix).expect("builds");

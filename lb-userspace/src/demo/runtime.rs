@@ -249,18 +249,14 @@ mod tests {
 
     use super::*;
 
-    /// None without root, which /run takes.
-    fn prefix(test: &str) -> Option<String> {
-        if !nix::unistd::geteuid().is_root() {
-            eprintln!("skipped: needs root");
-            return None;
-        }
-        Some(format!("t{}-{test}", std::process::id()))
+    fn prefix(test: &str) -> String {
+        assert!(nix::unistd::geteuid().is_root(), "this test needs root, which /run takes");
+        format!("t{}-{test}", std::process::id())
     }
 
     #[test]
     fn only_one_run_at_a_time() {
-        let Some(prefix) = prefix("one") else { return };
+        let prefix = prefix("one");
         let first = Runtime::claim(&prefix).expect("is free");
         assert!(matches!(Runtime::claim(&prefix), Err(Error::Running)));
         assert!(matches!(Runtime::remove(&prefix), Err(Error::Running)));
@@ -272,7 +268,7 @@ mod tests {
 
     #[test]
     fn kept_run_is_refused_while_it_lives_and_removed_with_its_processes() {
-        let Some(prefix) = prefix("kept") else { return };
+        let prefix = prefix("kept");
         let mut child = Command::new("/bin/sleep").arg("60").spawn().expect("starts");
         let mut runtime = Runtime::claim(&prefix).expect("is free");
         runtime.record(Process::running("sleep", child.id()).expect("runs")).expect("writes");
@@ -291,7 +287,7 @@ mod tests {
 
     #[test]
     fn kept_run_whose_processes_are_gone_makes_way() {
-        let Some(prefix) = prefix("gone") else { return };
+        let prefix = prefix("gone");
         let mut child = Command::new("/bin/sleep").arg("60").spawn().expect("starts");
         let mut runtime = Runtime::claim(&prefix).expect("is free");
         runtime.record(Process::running("sleep", child.id()).expect("runs")).expect("writes");
