@@ -7,17 +7,26 @@ import sys
 logging.getLogger("scapy").setLevel(logging.ERROR)
 sys.dont_write_bytecode = True
 
-from generator import control, errors, fixtures, forwarding, output, realserver, refused  # noqa: E402
+from generator import (  # noqa: E402
+    control,
+    errors,
+    fixtures,
+    forwarding,
+    output,
+    realserver,
+    refused,
+    tunnel,
+)
 
 output.write_fixtures(fixtures.FIXTURES)
 control.arp()
 control.echo()
-forwarding.vlan()
-forwarding.redirect()
+tunnel.vlan()
+tunnel.redirect()
 forwarding.tcp_flow()
 forwarding.udp_flow()
 forwarding.schedule()
-forwarding.encapsulate()
+tunnel.encapsulate()
 errors.mtu()
 errors.ttl_exceeded()
 errors.limits()

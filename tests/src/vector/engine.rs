@@ -81,4 +81,17 @@ impl Counts {
             .map(|((now, before), reason)| (*reason, now - before))
             .collect()
     }
+
+    /// What the real servers counted since `before`: index, flows, packets, bytes.
+    pub fn servers_since(&self, before: &Self) -> Vec<(usize, [u64; 3])> {
+        let numbers = |c: &ServerCounters| [c.flows, c.packets, c.bytes];
+        let pairs = self.servers.iter().zip(&before.servers).enumerate();
+        pairs
+            .filter(|(_, (now, before))| now != before)
+            .map(|(index, (now, before))| {
+                let [now, before] = [numbers(now), numbers(before)];
+                (index, std::array::from_fn(|n| now[n] - before[n]))
+            })
+            .collect()
+    }
 }

@@ -3,6 +3,7 @@
 //! The files are in `vectors/`; their README says where the expectations come from. An [`Engine`]
 //! is one way to run the data path: in memory, or the committed object in the kernel.
 
+mod agree;
 mod engine;
 mod fixture;
 mod format;
@@ -11,6 +12,7 @@ mod kernel;
 mod memory;
 mod runner;
 
+pub use agree::{Mutations, agree};
 pub use engine::{Counts, Engine, Outcome};
 pub use fixture::Fixture;
 pub use format::{Case, Step, VectorFile, directory, load, names};

@@ -102,7 +102,7 @@ fn compare(step: &Step, actual: &[u8]) -> Result<()> {
 }
 
 /// Zeroes an IPv4 header's identification and checksum, after a look at whether it sums right.
-fn mask_identification(frame: &mut [u8], offset: usize) -> Result<()> {
+pub(super) fn mask_identification(frame: &mut [u8], offset: usize) -> Result<()> {
     let length = frame.get(offset).map_or(20, |vihl| usize::from(vihl & 0xf) * 4);
     let header = frame.get_mut(offset..offset + length);
     let header = header.with_context(|| format!("no IPv4 header at offset {offset}"))?;

@@ -4,7 +4,17 @@ from scapy.all import ARP, ICMP, IP, Ether, IPOption, Raw
 
 from .fixtures import DIRECTOR_MAC, LOCAL_VIP, OTHER_MAC, ROUTER_MAC, VIP
 from .output import File
-from .packets import CUSTOMER, PROVIDER, dropped, ended, ip, passed, payload, rebuilt, received
+from .packets import (
+    CUSTOMER,
+    PROVIDER,
+    dropped,
+    ended,
+    ip,
+    passed,
+    payload,
+    rebuilt,
+    received,
+)
 
 ROUTER = "192.168.19.1"
 BROADCAST = "ff:ff:ff:ff:ff:ff"
@@ -50,14 +60,10 @@ def arp():
     )
     left("an ARP reply is left to the kernel", question(op=2))
     left("a request for another address is left to the kernel", question(tpa=ROUTER))
-    left(
-        "a request for a VIP of the director's own is left to the kernel", question(tpa=LOCAL_VIP)
-    )
+    left("a request for a VIP of the director's own is left to the kernel", question(tpa=LOCAL_VIP))
     left("a request sent to another host is left to the kernel", question(), dst=OTHER_MAC)
     left("a request of other hardware is left to the kernel", question(hwtype=6))
-    left(
-        "a request for another protocol's address is left to the kernel", question(ptype=0x86DD)
-    )
+    left("a request for another protocol's address is left to the kernel", question(ptype=0x86DD))
     frame = bytes(received(question(), dst=BROADCAST))[:-1]
     file.case(
         "a request that is cut short is left to the kernel",
@@ -72,9 +78,7 @@ def echo():
     rfc = "RFC 792: addresses reversed, type 0, checksum; built by scapy"
 
     def answered(name, request, source=rfc, tags=(), trailer=b"", checksum=None):
-        step = ended(
-            Ether(bytes(received(request, tags)) + trailer), "tx", "echo-answered"
-        )
+        step = ended(Ether(bytes(received(request, tags)) + trailer), "tx", "echo-answered")
         reply = IP(bytes(request))
         reply[ICMP].type = 0
         if checksum is None:
@@ -91,7 +95,9 @@ def echo():
 
     answered("an echo request to an owned VIP is answered", request())
     answered("a payload of odd length is answered", request(57))
-    answered("a request without payload is answered, its padding stays", request(0), trailer=bytes(18))
+    answered(
+        "a request without payload is answered, its padding stays", request(0), trailer=bytes(18)
+    )
     answered("the reply's TTL is the director's own, not the request's", request(ttl=1))
     answered("the reply's TTL is the director's own, from above too", request(ttl=255))
     answered("DSCP and identification of the request stay", request(tos=0xB8, id=9, flags=0))
@@ -132,7 +138,9 @@ def echo():
         ("a redirect", ICMP(type=5)),
     ]:
         file.case(
-            f"{name} to an owned VIP is dropped", ours, dropped(ip() / message / payload(8), "drop-icmp")
+            f"{name} to an owned VIP is dropped",
+            ours,
+            dropped(ip() / message / payload(8), "drop-icmp"),
         )
     file.case(
         "an echo request to a VIP of the director's own is left to its kernel",
@@ -157,5 +165,3 @@ def echo():
             dropped(request(src=source), "drop-martian"),
         )
     file.write()
-
-

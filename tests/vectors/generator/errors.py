@@ -28,9 +28,7 @@ def mtu():
     opened = "flow for mtu"
 
     def too_big(probe, mtu, **more):
-        return fragmentation_needed(
-            probe, mtu, bytes(rebuilt(probe, ttl=63))[:QUOTE], **more
-        )
+        return fragmentation_needed(probe, mtu, bytes(rebuilt(probe, ttl=63))[:QUOTE], **more)
 
     replay(file, "1480 bytes fit into 1500", opened, "DF inner len=1480")
     replay(file, "1481 bytes with DF do not fit", opened, "DF inner len=1481")
@@ -148,7 +146,9 @@ def ttl_exceeded():
     file.case(
         "a packet too big whose TTL ends has no MTU told",
         "measured: ip_vs looks at the TTL first",
-        time_exceeded(packet("S", ttl=1, length=1441), bytes(packet("S", ttl=1, length=1441))[:QUOTE]),
+        time_exceeded(
+            packet("S", ttl=1, length=1441), bytes(packet("S", ttl=1, length=1441))[:QUOTE]
+        ),
     )
     file.case(
         "a tagged packet is answered under its tag",
@@ -225,4 +225,3 @@ def limits():
         fixture="no_servers",
     )
     file.write()
-

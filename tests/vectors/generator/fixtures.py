@@ -104,6 +104,7 @@ FIXTURES = {
         both(changed(RS, {"interface": 7, "source_mac": "02:00:00:00:07:fe"}, {"mtu": 1400}))
     ),
     "tagged": director(both(changed(RS, {"vlan": 119}, {"vlan": 4094, "interface": 7}))),
+    "tagged_here": director(both(changed(RS, {"vlan": 119}, {"vlan": 1}))),
     "narrow": director(both(changed(RS, {"mtu": 120}, {"mtu": 120}))),
     "mtu_1000": director(both(changed(RS, {"mtu": 1000}, {"mtu": 1000}))),
     "mtu_0": director(both(changed(RS, {"mtu": 0}, {"mtu": 19}))),

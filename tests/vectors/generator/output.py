@@ -124,5 +124,3 @@ def write_fixtures(fixtures):
             for server in service.get("server", []):
                 table(f"[[{name}.service.server]]", server, None)
     (FOLDER / "fixtures.toml").write_text("\n".join(text) + "\n")
-
-

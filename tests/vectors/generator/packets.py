@@ -2,7 +2,17 @@
 
 from scapy.all import ICMP, IP, TCP, UDP, Dot1AD, Dot1Q, Ether, Raw
 
-from .fixtures import CLIENT, DIRECTOR, DIRECTOR_MAC, ROUTER_MAC, RS1, RS1_MAC, RS2, RS2_MAC, VIP
+from .fixtures import (
+    CLIENT,
+    DIRECTOR,
+    DIRECTOR_MAC,
+    ROUTER_MAC,
+    RS1,
+    RS1_MAC,
+    RS2,
+    RS2_MAC,
+    VIP,
+)
 
 SERVERS = [(RS1, RS1_MAC), (RS2, RS2_MAC)]
 TOS_OF_ERRORS = 0xC0  # RFC 1812, 4.3.2.5: precedence "internetwork control"

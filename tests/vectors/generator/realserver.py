@@ -11,7 +11,9 @@ RFC2003 = "RFC 2003, 3.2: the inner packet as it was wrapped; built by scapy"
 
 def tunnel(inner, dst=RS1, proto=4, tags=(), **more):
     """An IPIP frame as the director sends it."""
-    outer = IP(src=DIRECTOR, dst=dst, proto=proto, ttl=63, flags=more.pop("flags", "DF"), id=0, **more)
+    outer = IP(
+        src=DIRECTOR, dst=dst, proto=proto, ttl=63, flags=more.pop("flags", "DF"), id=0, **more
+    )
     return received(outer / inner, tags, dst=RS1_MAC, src=DIRECTOR_MAC)
 
 
@@ -43,7 +45,10 @@ def unwrap():
     unwrapped("a SYN comes out", syn)
     unwrapped("a datagram comes out", ip(ttl=63) / udp() / payload(18))
     unwrapped("a full-size packet comes out", ip(ttl=63) / tcp("A") / payload(1440))
-    unwrapped("an echo request for the VIP comes out", ip(ttl=63, proto=1) / Raw(b"\x08\0\xf7\xff\0\0\0\0"))
+    unwrapped(
+        "an echo request for the VIP comes out",
+        ip(ttl=63, proto=1) / Raw(b"\x08\0\xf7\xff\0\0\0\0"),
+    )
     unwrapped("inner options stay", ip(ttl=63, options=[IPOption(b"\x01" * 4)]) / tcp())
     unwrapped("outer options go", syn, options=[IPOption(b"\x01" * 8)])
     unwrapped("a tag stays", syn, tags=[(CUSTOMER, 119, 3)])
@@ -121,4 +126,6 @@ def unwrap():
 
 def arp_request():
     """An ARP request for the VIP; the stack's sysctls decide who answers."""
-    return Ether(dst="ff:ff:ff:ff:ff:ff", src=DIRECTOR_MAC) / ARP(pdst=VIP, psrc=DIRECTOR, hwsrc=DIRECTOR_MAC)
+    return Ether(dst="ff:ff:ff:ff:ff:ff", src=DIRECTOR_MAC) / ARP(
+        pdst=VIP, psrc=DIRECTOR, hwsrc=DIRECTOR_MAC
+    )

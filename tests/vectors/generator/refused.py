@@ -6,7 +6,18 @@ from .fixtures import CLIENT, DIRECTOR_MAC, LOCAL_VIP, OTHER_MAC, RS1, VIP
 from .forwarding import datagram, packet, to_udp
 from .ipvs import replay
 from .output import File
-from .packets import CUSTOMER, PROVIDER, dropped, ended, forwarded, ip, passed, received, sent, tcp
+from .packets import (
+    CUSTOMER,
+    PROVIDER,
+    dropped,
+    ended,
+    forwarded,
+    ip,
+    passed,
+    received,
+    sent,
+    tcp,
+)
 
 REASONS = "the list of reasons"
 
@@ -61,7 +72,11 @@ def malformed():
     case("a total length beyond the frame", bad({2: 0, 3: 41}))
     case("a total length far beyond the frame", bad({2: 0xFF, 3: 0xFF}))
     case("a header length beyond the frame", bad({0: 0x4F, 2: 0, 3: 60}))
-    replay(file, "measured: a total length beyond the frame", ("IP total len > frame", {"reason": drop}))
+    replay(
+        file,
+        "measured: a total length beyond the frame",
+        ("IP total len > frame", {"reason": drop}),
+    )
     replay(
         file,
         "a TCP header cut to 12 bytes",
@@ -89,7 +104,8 @@ def malformed():
     case(
         "options that leave no room for a TCP header",
         dropped(
-            ip(proto=6, options=[IPOption(b"\x01" * 40)]) / Raw(bytes(TCP(sport=1, dport=80))[:19]), drop
+            ip(proto=6, options=[IPOption(b"\x01" * 40)]) / Raw(bytes(TCP(sport=1, dport=80))[:19]),
+            drop,
         ),
         "RFC 9293, 3.1: 20 bytes",
     )
@@ -165,17 +181,31 @@ def pass_through():
     case(
         "an 802.3 frame with a length for a type",
         ended(
-            Ether(bytes(Ether(dst="01:80:c2:00:00:00", src=OTHER_MAC, type=38)) + bytes(LLC() / SNAP()) + bytes(38)),
+            Ether(
+                bytes(Ether(dst="01:80:c2:00:00:00", src=OTHER_MAC, type=38))
+                + bytes(LLC() / SNAP())
+                + bytes(38)
+            ),
             "pass",
             "pass-not-ipv4",
         ),
     )
-    case("MPLS", ended(ethernet(b"\0\x01\x01\x40" + bytes(packet()), 0x8847), "pass", "pass-not-ipv4"))
+    case(
+        "MPLS",
+        ended(ethernet(b"\0\x01\x01\x40" + bytes(packet()), 0x8847), "pass", "pass-not-ipv4"),
+    )
     case(
         "IPv4 under three tags",
-        passed(packet(), "pass-not-ipv4", tags=[(PROVIDER, 7, 0), (CUSTOMER, 8, 0), (CUSTOMER, 9, 0)]),
+        passed(
+            packet(), "pass-not-ipv4", tags=[(PROVIDER, 7, 0), (CUSTOMER, 8, 0), (CUSTOMER, 9, 0)]
+        ),
     )
-    case("IPv6 under a tag", passed(IPv6(src="fd00::1", dst="fd00::2") / tcp(), "pass-not-ipv4", tags=[(CUSTOMER, 8, 0)]))
+    case(
+        "IPv6 under a tag",
+        passed(
+            IPv6(src="fd00::1", dst="fd00::2") / tcp(), "pass-not-ipv4", tags=[(CUSTOMER, 8, 0)]
+        ),
+    )
     case("a SYN for another address", passed(packet(dst="192.168.19.1"), "pass-not-vip"))
     case(
         "IPv4 for another address under two tags",
@@ -184,7 +214,10 @@ def pass_through():
     case("a datagram for another address", passed(datagram(dst="192.168.19.254"), "pass-not-vip"))
     case("a packet from a VIP", passed(packet(src=VIP, dst=CLIENT), "pass-not-vip"))
     case("ICMP for another address", passed(ip(dst=RS1) / ICMP(), "pass-not-vip"))
-    case("a broadcast", passed(datagram(dst="255.255.255.255"), "pass-not-vip", dst="ff:ff:ff:ff:ff:ff"))
+    case(
+        "a broadcast",
+        passed(datagram(dst="255.255.255.255"), "pass-not-vip", dst="ff:ff:ff:ff:ff:ff"),
+    )
     case("a multicast", passed(datagram(dst="224.0.0.18"), "pass-not-vip", dst="01:00:5e:00:00:12"))
     case(
         "addresses that the filter takes for a VIP are no VIP",
@@ -254,13 +287,23 @@ def fragments():
         "every fragment for an owned VIP is dropped",
         REASONS,
         dropped(datagram(flags="MF", length=504), "drop-fragment", note="the first"),
-        dropped(ip(flags="MF", frag=64, proto=17) / Raw(b"x" * 8), "drop-fragment", note="one between"),
+        dropped(
+            ip(flags="MF", frag=64, proto=17) / Raw(b"x" * 8), "drop-fragment", note="one between"
+        ),
         dropped(ip(flags=0, frag=128, proto=17) / Raw(b"x" * 8), "drop-fragment", note="the last"),
-        dropped(ip(flags=0, frag=128, proto=17) / Raw(b"x" * 3), "drop-fragment", note="shorter than a header"),
+        dropped(
+            ip(flags=0, frag=128, proto=17) / Raw(b"x" * 3),
+            "drop-fragment",
+            note="shorter than a header",
+        ),
         dropped(ip(flags="DF+MF", proto=17) / Raw(b"x" * 16), "drop-fragment", note="DF beside MF"),
-        dropped(ip(flags=0, frag=8191, proto=6) / Raw(b"x"), "drop-fragment", note="the largest offset"),
+        dropped(
+            ip(flags=0, frag=8191, proto=6) / Raw(b"x"), "drop-fragment", note="the largest offset"
+        ),
         dropped(ip(flags="MF") / tcp(), "drop-fragment", note="of TCP"),
-        dropped(ip(flags="MF", proto=47) / Raw(b"x" * 8), "drop-fragment", note="of another protocol"),
+        dropped(
+            ip(flags="MF", proto=47) / Raw(b"x" * 8), "drop-fragment", note="of another protocol"
+        ),
     )
     file.case(
         "a fragment opens no flow",
