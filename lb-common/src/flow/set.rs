@@ -7,7 +7,7 @@ pub const WAYS: usize = 8;
 
 /// How full the first set may be before a new flow looks at the second as well. Lower spreads
 /// better, higher keeps more flows in the line that is read first.
-const CROWDED: u64 = 5;
+const CROWDED: u64 = 6;
 
 /// Eight flow words that other CPUs read and change at the same time.
 pub trait FlowSet {
