@@ -14,8 +14,8 @@ use crate::{
     packet::Packet,
     reason::Reason,
     table::{
-        Addresses, Config, Interface, Limiter, RateLimit, RealServer, ServerCounters, Service,
-        ServiceKey, Tables, Vip, VipFilter,
+        Addresses, Interface, Limiter, RateLimit, RealServer, ServerCounters, Service, ServiceKey,
+        Tables, Vip, VipFilter,
     },
 };
 
@@ -88,8 +88,12 @@ impl Packet for MemoryPacket {
 /// The director's tables. Fields are what the maps of the same names hold.
 #[derive(Debug)]
 pub struct MemoryTables {
-    /// What was fixed at load.
-    pub config: Config,
+    /// The seed of the flow hash.
+    pub seed: HashSeed,
+    /// Flow sets minus one.
+    pub set_mask: u32,
+    /// ICMP errors per tick.
+    pub limit: u32,
     /// The clock, in ticks.
     pub now: u64,
     /// The interface that the program is attached to.
@@ -111,7 +115,7 @@ pub struct MemoryTables {
     flow_keys: RefCell<HashMap<u32, FlowKey>>,
     reasons: RefCell<HashMap<Reason, u64>>,
     counters: RefCell<HashMap<u32, ServerCounters>>,
-    limit: Cell<RateLimit>,
+    given: Cell<RateLimit>,
 }
 
 impl MemoryTables {
@@ -119,7 +123,9 @@ impl MemoryTables {
     pub fn new(flow_sets: u32, seed: HashSeed, limit: u32) -> Self {
         assert!(flow_sets.is_power_of_two(), "{flow_sets} flow sets are not a power of two");
         Self {
-            config: Config { seed, set_mask: flow_sets - 1, limit },
+            seed,
+            set_mask: flow_sets - 1,
+            limit,
             now: 0,
             interface: Interface::default(),
             vip_filter: VipFilter::default(),
@@ -133,7 +139,7 @@ impl MemoryTables {
             flow_keys: RefCell::default(),
             reasons: RefCell::default(),
             counters: RefCell::default(),
-            limit: Cell::default(),
+            given: Cell::default(),
         }
     }
 
@@ -222,8 +228,12 @@ impl Addresses for &MemoryTables {
 impl<'a> Tables for &'a MemoryTables {
     type FlowSet = &'a [AtomicU64];
 
-    fn config(&self) -> Config {
-        self.config
+    fn seed(&self) -> HashSeed {
+        self.seed
+    }
+
+    fn set_mask(&self) -> u32 {
+        self.set_mask
     }
 
     fn now(&self) -> u64 {
@@ -283,9 +293,9 @@ impl<'a> Tables for &'a MemoryTables {
 
     fn admit(&self, limiter: Limiter) -> bool {
         let Limiter::IcmpError = limiter;
-        let mut limit = self.limit.get();
-        let admitted = limit.admit(self.now, self.config.limit);
-        self.limit.set(limit);
+        let mut given = self.given.get();
+        let admitted = given.admit(self.now, self.limit);
+        self.given.set(given);
         admitted
     }
 }

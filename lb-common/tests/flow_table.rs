@@ -9,7 +9,7 @@ use common::{
 };
 use lb_common::{
     Be16, Reason,
-    flow::{FlowKey, FlowState, FlowWord, WAYS, find, place},
+    flow::{FlowKey, FlowState, FlowWord, WAYS, find, place, standing},
 };
 use proptest::{collection::vec, prelude::*};
 
@@ -59,8 +59,7 @@ impl Table {
     fn insert(&self, key: &FlowKey, state: FlowState, now: u64, tally: &mut Tally) {
         let hash = key.hash(&SEED);
         let sets = hash.sets(self.mask);
-        let [first, second] = sets.map(|set| self.set(set));
-        let place = place(&first, &second, now).expect("nobody else writes");
+        let place = place(&sets.map(|set| self.set(set)), now).expect("nobody else writes");
         tally.insertions += 1;
         tally.first += u64::from(place.set == 0);
         tally.displaced += u64::from(!place.old.is_empty() && !place.old.is_expired(now));
@@ -71,11 +70,10 @@ impl Table {
     /// Forgets a flow, if it is still there.
     fn remove(&self, key: &FlowKey) {
         let hash = key.hash(&SEED);
-        for set in hash.sets(self.mask).map(|set| self.set(set)) {
-            if let Some((way, _)) = find(&set, hash.tag()) {
-                set[way].store(0, Ordering::Relaxed);
-                return;
-            }
+        let sets = hash.sets(self.mask).map(|set| self.set(set));
+        if let Some(word) = sets.iter().find_map(|set| find(set, hash.tag())) {
+            let place = standing(&sets, word).expect("it was just found");
+            sets[place.set][place.way].store(0, Ordering::Relaxed);
         }
     }
 }
@@ -154,7 +152,7 @@ proptest! {
         second in vec(any_word(NOW), WAYS),
     ) {
         let (a, b) = (set_of(&first), set_of(&second));
-        let chosen = place(&a.as_slice(), &b.as_slice(), NOW).expect("nobody else writes");
+        let chosen = place(&[a.as_slice(), b.as_slice()], NOW).expect("nobody else writes");
         let set = if chosen.set == 0 { &first } else { &second };
         prop_assert_eq!(set[chosen.way], chosen.old);
         let cheapest = first.iter().chain(&second).map(|&word| loss(word, NOW)).min();

@@ -35,7 +35,9 @@ pub struct FlowKey {
     /// The IP protocol number.
     pub protocol: u8,
     /// Zero.
-    pub reserved: [u8; 3],
+    pub zero: u8,
+    /// Zero.
+    pub reserved: u16,
 }
 
 impl FlowKey {
@@ -54,7 +56,8 @@ impl FlowKey {
             source_port,
             destination_port,
             protocol,
-            reserved: [0; 3],
+            zero: 0,
+            reserved: 0,
         }
     }
 
@@ -66,13 +69,14 @@ impl FlowKey {
 
     /// The flow's keyed hash. Reads 13 bytes of an IPv4 key.
     #[inline(always)]
-    pub fn hash(&self, seed: &HashSeed) -> FlowHash {
-        let source = u32::from_be_bytes(self.source.v4_octets());
-        let destination = u32::from_be_bytes(self.destination.v4_octets());
-        let addresses = u64::from(source) << 32 | u64::from(destination);
-        let ports = u64::from(self.source_port.host()) << 16
-            | u64::from(self.destination_port.host())
-            | u64::from(self.protocol) << 32;
+    pub const fn hash(&self, seed: &HashSeed) -> FlowHash {
+        let source = u32::from_ne_bytes(self.source.v4_octets());
+        let destination = u32::from_ne_bytes(self.destination.v4_octets());
+        let addresses = source as u64 | (destination as u64) << 32;
+        let Be16([s0, s1]) = self.source_port;
+        let Be16([d0, d1]) = self.destination_port;
+        // The source port, which varies most, in the lowest bits: they reach every bit of a product.
+        let ports = u32::from_le_bytes([s0, s1, d0, d1]) as u64 | (self.protocol as u64) << 32;
         seed.mix(addresses, ports)
     }
 }

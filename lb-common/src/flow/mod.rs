@@ -12,6 +12,6 @@ mod word;
 
 pub use hash::{FlowHash, HashSeed};
 pub use key::FlowKey;
-pub use set::{FlowSet, Place, WAYS, find, place};
+pub use set::{FlowSet, Place, WAYS, find, place, standing};
 pub use state::{FlowState, Segment, TICK_NANOSECONDS};
 pub use word::FlowWord;

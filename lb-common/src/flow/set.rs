@@ -10,7 +10,7 @@ pub const WAYS: usize = 8;
 const CROWDED: u64 = 6;
 
 /// Eight flow words that other CPUs read and change at the same time.
-pub trait FlowSet {
+pub trait FlowSet: Copy {
     /// Reads a word. Only the lower three bits of `way` count.
     fn word(&self, way: usize) -> FlowWord;
 
@@ -21,14 +21,14 @@ pub trait FlowSet {
     fn opaque(number: u64) -> u64;
 }
 
-/// The way that holds the flow with this tag.
+/// The word of the flow with this tag.
 #[inline(always)]
-pub fn find<S: FlowSet>(set: &S, tag: u32) -> Option<(usize, FlowWord)> {
+pub fn find<S: FlowSet>(set: &S, tag: u32) -> Option<FlowWord> {
     let mut way = 0;
     while way < WAYS {
         let word = set.word(way);
         if word.tag() == tag {
-            return Some((way, word));
+            return Some(word);
         }
         way += 1;
     }
@@ -44,6 +44,23 @@ pub struct Place {
     pub way: usize,
     /// The word to replace.
     pub old: FlowWord,
+}
+
+/// Where this very word stands in a flow's two candidate sets.
+#[inline(always)]
+pub fn standing<S: FlowSet>([first, second]: &[S; 2], word: FlowWord) -> Option<Place> {
+    let mut slot = 0;
+    // Not unrolled: rarely run, and the verifier walks it anyway.
+    while slot < S::opaque(2 * WAYS as u64) {
+        let way = slot as usize & (WAYS - 1);
+        let set = (slot >> WAYS.ilog2()) as usize;
+        let stands = if set == 0 { first.word(way) } else { second.word(way) };
+        if stands == word {
+            return Some(Place { set, way, old: word });
+        }
+        slot += 1;
+    }
+    None
 }
 
 /// The cheapest word of one set to give up, and how many words are worth keeping.
@@ -131,7 +148,7 @@ fn offer<S: FlowSet>(set: &S, now: u64) -> Offer {
 /// emptier of the two; when both are full, in place of the cheapest word. `None` when another CPU
 /// took the place meanwhile.
 #[inline(always)]
-pub fn place<S: FlowSet>(first: &S, second: &S, now: u64) -> Option<Place> {
+pub fn place<S: FlowSet>([first, second]: &[S; 2], now: u64) -> Option<Place> {
     let a = offer(first, now);
     if a.used < CROWDED {
         return confirm(first, 0, a, now);

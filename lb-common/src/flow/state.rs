@@ -33,8 +33,18 @@ impl Segment {
     const SYN: u8 = 0x02;
     const RST: u8 = 0x04;
     const ACK: u8 = 0x10;
+    /// The flags that the machine looks at.
+    const FLAGS: u8 = Self::FIN | Self::SYN | Self::RST | Self::ACK;
+
     /// Where the flags are in the header: after the byte with the data offset.
     pub const FLAGS_OFFSET: usize = core::mem::offset_of!(TcpHdr, window) - 1;
+
+    /// Whether the flags are those of a segment in the middle of a connection: ACK and nothing else
+    /// that the machine looks at.
+    #[inline(always)]
+    pub const fn is_plain_ack(flags: u8) -> bool {
+        flags & Self::FLAGS == Self::ACK
+    }
 
     /// Reads the flags byte of a TCP header (RFC 9293, 3.1).
     #[inline(always)]

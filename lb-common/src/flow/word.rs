@@ -10,7 +10,7 @@
 use super::state::FlowState;
 
 /// Bits of the tag: with half of the slots in use, a new flow meets a foreign word that it cannot
-/// be told from once in 2^28 / 8 flows, and then shares its real server.
+/// be told from once in 2^27 / 8 flows (one bit is always set), and then shares its real server.
 pub(super) const TAG_BITS: u32 = 28;
 
 const TAG_SHIFT: u32 = 36;
@@ -69,6 +69,13 @@ impl FlowWord {
     pub const fn age(self, now: u64) -> u16 {
         let age = (now as u16).wrapping_sub(self.0 as u16);
         if age > u16::MAX - SKEW_TICKS { 0 } else { age }
+    }
+
+    /// Whether the flow is in this state and was seen in this tick: a packet that keeps the state
+    /// leaves the word as it is.
+    #[inline(always)]
+    pub const fn is_current(self, state: FlowState, now: u64) -> bool {
+        self.0 & 0xf_ffff == (state.0 as u64) << STATE_SHIFT | now & 0xffff
     }
 
     /// The word after a packet at `now` that leads to `state`.

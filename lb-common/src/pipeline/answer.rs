@@ -1,8 +1,8 @@
 //! What the director says itself, in a VIP's name: ICMP echo replies and ICMP errors.
 
-use network_types::{icmp::Icmpv4Hdr, ip::Ipv4Hdr};
+use network_types::icmp::Icmpv4Hdr;
 
-use super::ipv4::Ipv4;
+use super::ipv4::Ipv4Packet;
 use crate::{
     packet::Packet,
     reason::{Reason, Verdict},
@@ -12,48 +12,43 @@ use crate::{
         checksum::{self, Sum},
         ethernet::LinkHeader,
         icmp::{self, IcmpError},
-        ipv4,
+        ipv4::{self, Fields, Ipv4},
     },
 };
 
 /// Answers an echo request (RFC 792) in place.
 #[inline(always)]
-pub(super) fn echo<P: Packet>(packet: &mut P, ip: &Ipv4<'_>) -> Verdict {
+pub(super) fn echo<P: Packet>(packet: &mut P, ip: &Ipv4Packet<'_>) -> Verdict {
+    let header = ip.header;
     let offset = ip.offset();
-    let message = offset + ipv4::header_length(&ip.header);
-    let length = ipv4::total_length(&ip.header);
+    let message = offset + header.header_length();
     let (Some([kind, code, c0, c1]), true) =
-        (packet.load::<4>(message), length >= ipv4::header_length(&ip.header) + icmp::HEADER)
+        (packet.load::<4>(message), header.total_length() >= header.header_length() + icmp::HEADER)
     else {
         return Reason::DropMalformed.drop();
     };
     if kind != icmp::ECHO || code != 0 {
         return Reason::DropIcmp.drop();
     }
-    if ipv4::is_martian(ip.header.src_addr) || ip.header.src_addr == ip.header.dst_addr {
+    if ipv4::is_martian(header.source()) || header.source() == header.destination() {
         return Reason::DropMartian.drop();
     }
-    let old = u16::from_be_bytes([icmp::ECHO, 0]);
-    let new = u16::from_be_bytes([icmp::ECHO_REPLY, 0]);
-    let check = match checksum::update(u16::from_be_bytes([c0, c1]), old, new) {
+    let old = u16::from_ne_bytes([icmp::ECHO, 0]);
+    let new = u16::from_ne_bytes([icmp::ECHO_REPLY, 0]);
+    let check = match checksum::update(u16::from_ne_bytes([c0, c1]), old, new) {
         // The other zero of one's complement: right for every message, and the only one that is
         // when the reply is nothing but zeros.
         0 => 0xffff,
         check => check,
     };
-    let [c0, c1] = check.to_be_bytes();
-
-    let mut header = ip.header;
-    let old = u16::from_be_bytes([header.ttl, header.proto]);
-    header.ttl = ipv4::DEFAULT_TTL;
-    let new = u16::from_be_bytes([header.ttl, header.proto]);
-    header.check = checksum::update(u16::from_be_bytes(header.check), old, new).to_be_bytes();
-    (header.src_addr, header.dst_addr) = (header.dst_addr, header.src_addr);
-
+    let [c0, c1] = check.to_ne_bytes();
+    let reply = header.with_ttl(ipv4::DEFAULT_TTL).reversed();
+    let Some(link) = LinkHeader::load(packet, ip.ethernet) else {
+        return Reason::DropInternal.drop();
+    };
     let stored = packet.store(message, &[icmp::ECHO_REPLY, 0, c0, c1])
-        && packet.store(offset, &ipv4::to_bytes(&header))
-        && packet.store(0, &ip.ethernet.source.0)
-        && packet.store(ip.ethernet.source.0.len(), &ip.ethernet.destination.0);
+        && packet.store(offset, &reply.to_bytes())
+        && link.reversed().store(packet);
     if stored { Reason::EchoAnswered.transmit() } else { Reason::DropInternal.drop() }
 }
 
@@ -62,7 +57,7 @@ pub(super) fn echo<P: Packet>(packet: &mut P, ip: &Ipv4<'_>) -> Verdict {
 pub(super) fn error<P: Packet, T: Tables>(
     packet: &mut P,
     tables: &T,
-    ip: &Ipv4<'_>,
+    ip: &Ipv4Packet<'_>,
     error: IcmpError,
     reason: Reason,
 ) -> Verdict {
@@ -72,41 +67,40 @@ pub(super) fn error<P: Packet, T: Tables>(
         return Reason::DropRateLimited.drop();
     }
     let offset = ip.offset();
-    let length = ipv4::total_length(&ip.header);
+    let length = ip.header.total_length();
     let quote = if length < QUOTE { length } else { QUOTE };
-    // The TTL as it is by now, which `check` may have decremented.
-    let [c0, c1] = ip.header.check;
-    let mut fits = packet.store(offset + ipv4::TTL, &[ip.header.ttl, ip.header.proto, c0, c1]);
+    // The TTL as it is by now, which the check before encapsulation may have decremented.
+    let mut fits = packet.store(offset + ipv4::TTL, &ip.header.ttl_to_checksum());
     if packet.len() > offset + quote {
         fits &= packet.truncate(offset + quote);
     }
-    let (kind, code, data) = error.message();
+    let (type_, code, data) = error.message();
     let (Some(sum), Some(link)) =
         (quote_sum::<P, QUOTE>(packet, offset, quote), LinkHeader::load(packet, ip.ethernet))
     else {
         return Reason::DropInternal.drop();
     };
-    let check = sum.word(u16::from_be_bytes([kind, code])).bytes4(data).checksum();
-    let message = Icmpv4Hdr { type_: kind, code, check: check.to_be_bytes(), data };
+    let check = sum
+        .word(u16::from_ne_bytes([type_, code]))
+        .word32(u32::from_ne_bytes(data))
+        .checksum()
+        .to_ne_bytes();
+    let message = Icmpv4Hdr { type_, code, check, data };
     let Icmpv4Hdr { type_, code, check: [c0, c1], data: [d0, d1, d2, d3] } = message;
 
-    let total = ipv4::HEADER + icmp::HEADER + quote;
-    let mut header = Ipv4Hdr {
-        vihl: 0x45,
+    let header = Ipv4::new(Fields {
         tos: icmp::ERROR_TOS,
-        tot_len: (total as u16).to_be_bytes(),
-        id: (tables.random() as u16).to_be_bytes(),
-        frags: [0; 2],
+        length: (ipv4::HEADER + icmp::HEADER + quote) as u16,
+        id: tables.random() as u16,
+        dont_fragment: false,
         ttl: ipv4::DEFAULT_TTL,
-        proto: wire::ICMP,
-        check: [0; 2],
-        src_addr: ip.header.dst_addr,
-        dst_addr: ip.header.src_addr,
-    };
-    ipv4::seal(&mut header);
+        protocol: wire::ICMP,
+        source: ip.header.destination(),
+        destination: ip.header.source(),
+    });
     fits &= packet.move_head((ipv4::HEADER + icmp::HEADER) as i32)
         && link.reversed().store(packet)
-        && packet.store(offset, &ipv4::to_bytes(&header))
+        && packet.store(offset, &header.to_bytes())
         && packet.store(offset + ipv4::HEADER, &[type_, code, c0, c1, d0, d1, d2, d3]);
     if fits { reason.transmit() } else { Reason::DropHeadroom.drop() }
 }
@@ -121,16 +115,16 @@ fn quote_sum<P: Packet, const MOST: usize>(
     let mut sum = Sum::ZERO;
     let mut at = 0;
     while at + 4 <= MOST && at + 4 <= length {
-        sum = sum.bytes4(packet.load::<4>(offset + at)?);
+        sum = sum.word32(u32::from_ne_bytes(packet.load::<4>(offset + at)?));
         at += 4;
     }
     if at + 2 <= length && at + 2 <= MOST {
-        sum = sum.word(u16::from_be_bytes(packet.load::<2>(offset + at)?));
+        sum = sum.word(u16::from_ne_bytes(packet.load::<2>(offset + at)?));
         at += 2;
     }
     if at < length && at < MOST {
         let [last] = packet.load::<1>(offset + at)?;
-        sum = sum.word(u16::from_be_bytes([last, 0]));
+        sum = sum.word(u16::from_ne_bytes([last, 0]));
     }
     Some(sum)
 }

@@ -31,8 +31,8 @@ pub(super) fn answer<P: Packet, T: Tables>(
         && request.oper == ARP_REQUEST
         // A gratuitous request announces or disputes the address; it asks for no answer.
         && request.spa != request.tpa;
-    let for_us =
-        ethernet.destination == MacAddress::BROADCAST || ethernet.destination == interface.mac;
+    let destination = ethernet::destination(packet);
+    let for_us = destination == Some(MacAddress::BROADCAST) || destination == Some(interface.mac);
     if !is_request || !for_us || tables.vip(&Address::v4(request.tpa)) != Some(Vip::OWNED) {
         return Reason::PassNotVip.pass();
     }
@@ -44,8 +44,8 @@ pub(super) fn answer<P: Packet, T: Tables>(
         tpa: request.spa,
         ..request
     };
-    let stored = packet.store(offset, &ethernet::arp_to_bytes(&reply))
-        && packet.store(0, &ethernet.source.0)
-        && packet.store(MacAddress::LENGTH, &interface.mac.0);
+    let stored = ethernet::source(packet).is_some_and(|source| packet.store(0, &source.0))
+        && packet.store(MacAddress::LENGTH, &interface.mac.0)
+        && packet.store(offset, &ethernet::arp_to_bytes(&reply));
     if stored { Reason::ArpAnswered.transmit() } else { Reason::DropInternal.drop() }
 }

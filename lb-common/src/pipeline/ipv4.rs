@@ -1,19 +1,20 @@
 //! An IPv4 packet's way: is it for a VIP, of which flow, to which real server.
 
-use network_types::{ip::Ipv4Hdr, tcp::TcpHdr, udp::UdpHdr};
+use network_types::{tcp::TcpHdr, udp::UdpHdr};
 
-use super::{
-    answer,
-    encapsulate::{self, Tunnelled},
-    schedule,
-};
+use super::{answer, encapsulate, schedule};
 use crate::{
     address::{Address, Be16},
-    flow::{FlowKey, FlowSet, FlowState, FlowWord, Place, Segment, find},
+    flow::{FlowHash, FlowKey, FlowSet, FlowState, FlowWord, Place, Segment, find, standing},
     packet::Packet,
     reason::{Reason, Verdict},
-    table::{RealServer, Tables, Vip},
-    wire::{self, ethernet::Ethernet, icmp::IcmpError, ipv4},
+    table::{RealServer, ServiceKey, Tables, Vip},
+    wire::{
+        self,
+        ethernet::{self, Ethernet},
+        icmp::IcmpError,
+        ipv4::{self, Ipv4},
+    },
 };
 
 /// A packet that is not forwarded ends with a verdict, or with an ICMP error to the client.
@@ -30,13 +31,13 @@ impl From<Verdict> for Stop {
     }
 }
 
-/// Where an IPv4 packet is in its frame, and its header.
-pub(super) struct Ipv4<'a> {
+/// An IPv4 packet in its frame.
+pub(super) struct Ipv4Packet<'a> {
     pub(super) ethernet: &'a Ethernet,
-    pub(super) header: Ipv4Hdr,
+    pub(super) header: Ipv4,
 }
 
-impl Ipv4<'_> {
+impl Ipv4Packet<'_> {
     /// Where its header starts.
     #[inline(always)]
     pub(super) fn offset(&self) -> usize {
@@ -44,11 +45,56 @@ impl Ipv4<'_> {
     }
 }
 
-/// A flow's packet: the flow, and what the packet means to its state.
+/// A packet as its flow sees it.
+#[derive(Clone, Copy)]
 pub(super) struct FlowPacket {
-    pub(super) key: FlowKey,
-    /// `None` for UDP.
-    pub(super) segment: Option<Segment>,
+    header: Ipv4,
+    /// Source and destination port.
+    ports: [u8; 4],
+    /// TCP's flags; 0 for UDP.
+    flags: u8,
+}
+
+impl FlowPacket {
+    /// The flow.
+    #[inline(always)]
+    pub(super) const fn key(&self) -> FlowKey {
+        let [s0, s1, d0, d1] = self.ports;
+        FlowKey::v4(
+            self.header.source(),
+            self.header.destination(),
+            Be16([s0, s1]),
+            Be16([d0, d1]),
+            self.header.protocol(),
+        )
+    }
+
+    /// What the packet means to the flow's state; `None` for UDP.
+    #[inline(always)]
+    pub(super) fn segment(&self) -> Option<Segment> {
+        (self.header.protocol() == wire::TCP).then_some(Segment::of(self.flags))
+    }
+
+    /// The state in which this packet changes nothing.
+    #[inline(always)]
+    fn steady_state(&self) -> FlowState {
+        if self.header.protocol() != wire::TCP {
+            FlowState::UDP
+        } else if Segment::is_plain_ack(self.flags) {
+            FlowState::ESTABLISHED
+        } else {
+            FlowState::NONE
+        }
+    }
+
+    /// Whether the packet is for this service.
+    #[inline(always)]
+    fn is_for(&self, service: &ServiceKey) -> bool {
+        let [_, _, d0, d1] = self.ports;
+        service.address == Address::v4(self.header.destination())
+            && service.port == Be16([d0, d1])
+            && service.protocol == self.header.protocol()
+    }
 }
 
 /// The real server for a packet.
@@ -70,14 +116,14 @@ pub(super) fn balance<P: Packet, T: Tables>(
     else {
         return Reason::PassNotVip.pass();
     };
-    let mut ip = Ipv4 { ethernet, header: ipv4::from_bytes(bytes) };
-    if !filter.may_contain_v4(ip.header.dst_addr) {
+    let mut ip = Ipv4Packet { ethernet, header: Ipv4::from_bytes(bytes) };
+    if !filter.may_contain_v4(ip.header.destination()) {
         return Reason::PassNotVip.pass();
     }
     let Some(interface) = tables.interface() else {
         return Reason::DropInternal.drop();
     };
-    if ethernet.destination != interface.mac {
+    if ethernet::destination(packet) != Some(interface.mac) {
         return Reason::PassOtherHost.pass();
     }
     let stop = match choose(packet, tables, &ip) {
@@ -97,17 +143,17 @@ pub(super) fn balance<P: Packet, T: Tables>(
 fn send<P: Packet, T: Tables>(
     packet: &mut P,
     tables: &T,
-    ip: &Ipv4<'_>,
+    ip: &Ipv4Packet<'_>,
     choice: &Choice<'_>,
 ) -> Verdict {
-    let bytes = ipv4::total_length(&ip.header) as u64;
+    let bytes = ip.header.total_length() as u64;
     match encapsulate::encapsulate(packet, tables, ip, choice.real_server) {
-        Tunnelled::Sent(action) => {
+        Some(action) => {
             tables.count_real_server(choice.index, bytes, choice.new_flow);
             let reason = if choice.new_flow { Reason::Scheduled } else { Reason::Forwarded };
             Verdict { action, reason }
         }
-        Tunnelled::NoHeadroom => Reason::DropHeadroom.drop(),
+        None => Reason::DropHeadroom.drop(),
     }
 }
 
@@ -116,32 +162,30 @@ fn send<P: Packet, T: Tables>(
 fn choose<'t, P: Packet, T: Tables>(
     packet: &mut P,
     tables: &'t T,
-    ip: &Ipv4<'_>,
+    ip: &Ipv4Packet<'_>,
 ) -> Result<Choice<'t>, Stop> {
     let flow = match flow_packet(packet, ip) {
         Ok(flow) => flow,
         Err(odd) => return Err(odd_packet(packet, tables, ip, odd)),
     };
-    let config = tables.config();
+    let hash = flow.key().hash(&tables.seed());
     let now = tables.now();
-    let hash = flow.key.hash(&config.seed);
-    let sets = hash.sets(config.set_mask);
+    let mask = tables.set_mask();
     let tag = hash.tag();
-    let (Some(first), Some(second)) = (tables.flow_set(sets[0]), tables.flow_set(sets[1])) else {
-        return Err(Reason::DropInternal.drop().into());
+    let found = match tables.flow_set(hash.first_set(mask)) {
+        Some(set) => find(&set, tag),
+        None => None,
     };
-
-    let found = match find(&first, tag) {
-        Some((way, old)) => Some((&first, Place { set: 0, way, old })),
-        None => find(&second, tag).map(|(way, old)| (&second, Place { set: 1, way, old })),
+    let found = match found {
+        None => tables.flow_set(hash.second_set(mask)).and_then(|set| find(&set, tag)),
+        found => found,
     };
-    if let Some((set, place)) = found
-        && let Some(choice) = known(tables, &flow, set, place, now)
+    if let Some(word) = found
+        && let Some(choice) = known(tables, &flow, hash, word, now)
     {
         return Ok(choice);
     }
-    let stale = found.map(|(_, place)| place);
-    schedule::open(tables, &flow, tag, sets, [&first, &second], stale, now)
+    schedule::open(tables, &flow, hash, found, now)
 }
 
 /// A packet that no flow can have.
@@ -153,38 +197,32 @@ enum Odd {
 }
 
 #[inline(always)]
-fn flow_packet<P: Packet>(packet: &P, ip: &Ipv4<'_>) -> Result<FlowPacket, Odd> {
-    let header = &ip.header;
+fn flow_packet<P: Packet>(packet: &P, ip: &Ipv4Packet<'_>) -> Result<FlowPacket, Odd> {
+    let header = ip.header;
     let offset = ip.offset();
-    let total = ipv4::total_length(header);
-    if !ipv4::is_well_formed(header) || packet.len() < offset + total {
+    let total = header.total_length();
+    if !header.is_well_formed() || packet.len() < offset + total {
         return Err(Odd::Malformed);
     }
-    if ipv4::is_fragment(header) {
+    if header.is_fragment() {
         return Err(Odd::Fragment);
     }
-    let length = ipv4::header_length(header);
+    let length = header.header_length();
     let transport = offset + length;
-    let least = match header.proto {
-        wire::TCP => TcpHdr::LEN,
-        wire::UDP => UdpHdr::LEN,
+    let (ports, flags, least) = match header.protocol() {
+        wire::TCP => {
+            let flags = packet.load::<1>(transport + Segment::FLAGS_OFFSET);
+            (packet.load::<4>(transport), flags, TcpHdr::LEN)
+        }
+        wire::UDP => (packet.load::<4>(transport), Some([0]), UdpHdr::LEN),
         _ => return Err(Odd::Protocol),
     };
-    let ports = packet.load::<4>(transport);
-    let (Some([s0, s1, d0, d1]), true) = (ports, total >= length + least) else {
-        return Err(Odd::Malformed);
-    };
-    let segment = if header.proto == wire::TCP {
-        let Some([flags]) = packet.load::<1>(transport + Segment::FLAGS_OFFSET) else {
-            return Err(Odd::Malformed);
-        };
-        Some(Segment::of(flags))
-    } else {
-        None
-    };
-    let key =
-        FlowKey::v4(header.src_addr, header.dst_addr, Be16([s0, s1]), Be16([d0, d1]), header.proto);
-    Ok(FlowPacket { key, segment })
+    match (ports, flags) {
+        (Some(ports), Some([flags])) if total >= length + least => {
+            Ok(FlowPacket { header, ports, flags })
+        }
+        _ => Err(Odd::Malformed),
+    }
 }
 
 /// The real server of a known flow, after moving the flow's state on. `None` when the word is of
@@ -193,46 +231,59 @@ fn flow_packet<P: Packet>(packet: &P, ip: &Ipv4<'_>) -> Result<FlowPacket, Odd> 
 fn known<'t, T: Tables>(
     tables: &'t T,
     flow: &FlowPacket,
-    set: &T::FlowSet,
-    place: Place,
+    hash: FlowHash,
+    word: FlowWord,
     now: u64,
 ) -> Option<Choice<'t>> {
-    let word = place.old;
     let index = word.real_server();
     let real_server = tables.real_server(index)?;
-    if real_server.service != flow.key.service() {
+    if !flow.is_for(&real_server.service) {
         return None;
     }
-    let state = match flow.segment {
-        Some(Segment::Syn) if word.state().is_reusable() => return None,
-        Some(segment) => word.state().after(segment),
-        None => FlowState::UDP,
-    };
-    let touched = word.touched(state, now);
-    if touched != word {
-        // At most once per tick and flow, or when the state changes: the line stays shared.
+    // Else at most once per tick and flow, or when the state changes: the line stays shared.
+    if !word.is_current(flow.steady_state(), now) {
         if word.is_expired(now) {
             return None;
         }
-        touch(set, place, touched);
+        let state = match flow.segment() {
+            Some(Segment::Syn) if word.state().is_reusable() => return None,
+            Some(segment) => word.state().after(segment),
+            None => FlowState::UDP,
+        };
+        touch(tables, hash, word, word.touched(state, now));
     }
     Some(Choice { index, real_server, new_flow: false })
 }
 
-/// Another CPU may have changed the word meanwhile; then its change stands.
+/// Replaces a flow's word where it stands. Another CPU may have changed it meanwhile; then its
+/// change stands.
 #[inline(always)]
-fn touch<S: FlowSet>(set: &S, place: Place, touched: FlowWord) {
-    set.replace(place.way, place.old, touched);
+fn touch<T: Tables>(tables: &T, hash: FlowHash, word: FlowWord, touched: FlowWord) {
+    let [first, second] = hash.sets(tables.set_mask());
+    if let (Some(first), Some(second)) = (tables.flow_set(first), tables.flow_set(second))
+        && let Some(Place { set, way, old }) = standing(&[first, second], word)
+    {
+        if set == 0 {
+            first.replace(way, old, touched)
+        } else {
+            second.replace(way, old, touched)
+        };
+    }
 }
 
 /// What becomes of a packet that no flow can have: it may still be for a VIP.
 #[inline(always)]
-fn odd_packet<P: Packet, T: Tables>(packet: &mut P, tables: &T, ip: &Ipv4<'_>, odd: Odd) -> Stop {
-    let verdict = match tables.vip(&Address::v4(ip.header.dst_addr)) {
+fn odd_packet<P: Packet, T: Tables>(
+    packet: &mut P,
+    tables: &T,
+    ip: &Ipv4Packet<'_>,
+    odd: Odd,
+) -> Stop {
+    let verdict = match tables.vip(&Address::v4(ip.header.destination())) {
         Some(Vip::OWNED) => match odd {
             Odd::Malformed => Reason::DropMalformed.drop(),
             Odd::Fragment => Reason::DropFragment.drop(),
-            Odd::Protocol if ip.header.proto == wire::ICMP => answer::echo(packet, ip),
+            Odd::Protocol if ip.header.protocol() == wire::ICMP => answer::echo(packet, ip),
             Odd::Protocol => Reason::DropProtocol.drop(),
         },
         Some(_) => Reason::PassLocalVip.pass(),

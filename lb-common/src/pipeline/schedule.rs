@@ -2,35 +2,35 @@
 
 use super::ipv4::{Choice, FlowPacket, Stop};
 use crate::{
-    flow::{FlowSet, FlowState, FlowWord, Place, Segment, WAYS, place},
+    address::Address,
+    flow::{FlowHash, FlowSet, FlowState, FlowWord, Place, Segment, WAYS, place, standing},
     reason::{Reason, Verdict},
     table::{Tables, Vip},
     wire::{icmp::IcmpError, ipv4},
 };
 
-/// Chooses a real server for the flow's first packet and records the choice. `stale` is the place
-/// of a word that the flow's tag found but that is of no use any more.
+/// Chooses a real server for the flow's first packet and records the choice. `stale` is a word that
+/// the flow's tag found but that is of no use any more.
 #[inline(always)]
 pub(super) fn open<'t, T: Tables>(
     tables: &'t T,
     flow: &FlowPacket,
-    tag: u32,
-    sets: [u32; 2],
-    [first, second]: [&T::FlowSet; 2],
-    stale: Option<Place>,
+    hash: FlowHash,
+    stale: Option<FlowWord>,
     now: u64,
 ) -> Result<Choice<'t>, Stop> {
-    let key = flow.key.service();
+    let flow_key = flow.key();
+    let key = flow_key.service();
     let Some(service_index) = tables.service_index(&key) else {
-        return Err(unmatched(tables, flow, Reason::DropNoService).into());
+        return Err(unmatched(tables, &key.address, Reason::DropNoService).into());
     };
-    let state = match flow.segment {
+    let state = match flow.segment() {
         None => FlowState::UDP,
         Some(Segment::Syn) => FlowState::SYN_RECV,
-        Some(_) => return Err(unmatched(tables, flow, Reason::DropNoFlow).into()),
+        Some(_) => return Err(unmatched(tables, &key.address, Reason::DropNoFlow).into()),
     };
-    let source = flow.key.source;
-    if ipv4::is_martian(source.v4_octets()) || source == flow.key.destination {
+    let source = flow_key.source;
+    if ipv4::is_martian(source.v4_octets()) || source == flow_key.destination {
         return Err(Reason::DropMartian.drop().into());
     }
 
@@ -41,28 +41,40 @@ pub(super) fn open<'t, T: Tables>(
         return Err(Reason::DropContended.drop().into());
     };
 
-    let place = match stale {
-        Some(place) => Some(place),
-        None => place(first, second, now),
-    };
-    let Some(place) = place else {
+    let word = FlowWord::new(hash.tag(), index as u16, state, now);
+    let Some(slot) = insert(tables, hash, word, stale, now) else {
         return Err(Reason::DropContended.drop().into());
     };
-    let set = if place.set == 0 { first } else { second };
-    let word = FlowWord::new(tag, index as u16, state, now);
-    if !set.replace(place.way, place.old, word) {
-        return Err(Reason::DropContended.drop().into());
-    }
-    let set_index = if place.set == 0 { sets[0] } else { sets[1] };
-    tables.store_flow_key(set_index * WAYS as u32 + place.way as u32, &flow.key);
+    tables.store_flow_key(slot, &flow_key);
     Ok(Choice { index, real_server, new_flow: true })
+}
+
+/// Puts a new flow's word in place of a stale one of the same tag, or where it displaces least; the
+/// slot it got, or `None` when another CPU was faster.
+#[inline(always)]
+fn insert<T: Tables>(
+    tables: &T,
+    hash: FlowHash,
+    word: FlowWord,
+    stale: Option<FlowWord>,
+    now: u64,
+) -> Option<u32> {
+    let mask = tables.set_mask();
+    let numbers = hash.sets(mask);
+    let sets = [tables.flow_set(numbers[0])?, tables.flow_set(numbers[1])?];
+    let Place { set, way, old } = match stale {
+        Some(old) => standing(&sets, old)?,
+        None => place(&sets, now)?,
+    };
+    let (set, number) = if set == 0 { (&sets[0], numbers[0]) } else { (&sets[1], numbers[1]) };
+    set.replace(way, old, word).then_some(number * WAYS as u32 + way as u32)
 }
 
 /// A packet for a VIP that no service or flow takes: the kernel's business where the address is
 /// the director's own.
 #[inline(always)]
-fn unmatched<T: Tables>(tables: &T, flow: &FlowPacket, owned: Reason) -> Verdict {
-    match tables.vip(&flow.key.destination) {
+fn unmatched<T: Tables>(tables: &T, vip: &Address, owned: Reason) -> Verdict {
+    match tables.vip(vip) {
         Some(Vip::OWNED) => owned.drop(),
         Some(_) => Reason::PassLocalVip.pass(),
         None => Reason::PassNotVip.pass(),

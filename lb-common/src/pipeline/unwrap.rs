@@ -7,14 +7,11 @@ use crate::{
     reason::{Reason, Verdict},
     table::{Addresses, Vip},
     wire::{
-        self, checksum,
+        self,
         ethernet::{self, Ethernet, LinkHeader},
-        ipv4,
+        ipv4::{self, CONGESTED, Ipv4},
     },
 };
-
-/// ECN "congestion experienced" (RFC 3168).
-const CONGESTED: u8 = 3;
 
 /// Unwraps IPIP packets addressed to this host whose inner packet is for one of its VIPs; leaves
 /// every other frame to the kernel. Counts the outcome.
@@ -28,49 +25,38 @@ pub fn unwrap<P: Packet, A: Addresses>(packet: &mut P, addresses: &A) -> Verdict
 #[inline(always)]
 fn decide<P: Packet, A: Addresses>(packet: &mut P, addresses: &A) -> Verdict {
     let pass = Reason::PassNotTunnel.pass();
-    let Some(ethernet) = Ethernet::parse(packet) else {
-        return pass;
-    };
+    let Some(ethernet) = Ethernet::parse(packet) else { return pass };
     if ethernet.payload != ethernet::IPV4 {
         return pass;
     }
     let offset = ethernet.payload_offset();
-    let Some(bytes) = packet.load::<{ ipv4::HEADER }>(offset) else {
-        return pass;
-    };
-    let outer = ipv4::from_bytes(bytes);
-    let is_tunnel = outer.proto == wire::IPIP
-        && ipv4::is_well_formed(&outer)
-        && !ipv4::is_fragment(&outer)
-        && addresses.vip(&Address::v4(outer.dst_addr)) == Some(Vip::TUNNEL_END);
+    let Some(bytes) = packet.load::<{ ipv4::HEADER }>(offset) else { return pass };
+    let outer = Ipv4::from_bytes(bytes);
+    let is_tunnel = outer.protocol() == wire::IPIP
+        && outer.is_well_formed()
+        && !outer.is_fragment()
+        && addresses.vip(&Address::v4(outer.destination())) == Some(Vip::TUNNEL_END);
     if !is_tunnel {
         return pass;
     }
-    let length = ipv4::header_length(&outer);
+    let length = outer.header_length();
     let Some(bytes) = packet.load::<{ ipv4::HEADER }>(offset + length) else {
         return Reason::DropInner.drop();
     };
-    let mut inner = ipv4::from_bytes(bytes);
-    if !ipv4::is_well_formed(&inner)
-        || ipv4::total_length(&inner) + length > ipv4::total_length(&outer)
-        || ipv4::total_length(&inner) + length > packet.len() - offset
+    let inner = Ipv4::from_bytes(bytes);
+    let wrapped = inner.total_length() + length;
+    if !inner.is_well_formed() || wrapped > outer.total_length() || wrapped > packet.len() - offset
     {
         return Reason::DropInner.drop();
     }
-    if addresses.vip(&Address::v4(inner.dst_addr)) != Some(Vip::SERVED) {
+    if addresses.vip(&Address::v4(inner.destination())) != Some(Vip::SERVED) {
         return pass;
     }
     // RFC 6040, 4.2: congestion on the way shows on the inner packet; one whose sender cannot
     // understand it is dropped.
-    if outer.tos & CONGESTED == CONGESTED {
-        if inner.tos & CONGESTED == 0 {
-            return Reason::DropInner.drop();
-        }
-        let old = u16::from_be_bytes([inner.vihl, inner.tos]);
-        inner.tos |= CONGESTED;
-        let new = u16::from_be_bytes([inner.vihl, inner.tos]);
-        inner.check = checksum::update(u16::from_be_bytes(inner.check), old, new).to_be_bytes();
-        if !packet.store(offset + length, &ipv4::to_bytes(&inner)) {
+    if outer.tos() & CONGESTED == CONGESTED {
+        let understood = inner.tos() & CONGESTED != 0;
+        if !understood || !packet.store(offset + length, &inner.congested().to_bytes()) {
             return Reason::DropInner.drop();
         }
     }

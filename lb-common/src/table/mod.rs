@@ -16,12 +16,12 @@ pub use counters::{Limiter, REASONS, RateLimit, ServerCounters};
 pub use interface::Interface;
 pub use real_server::{RealServer, Vlan};
 pub use service::{LookupTable, Service, ServiceKey};
-pub use settings::{Config, LAYOUT, Settings};
+pub use settings::{LAYOUT, Settings};
 pub use vip::{Vip, VipFilter};
 
 use crate::{
     address::Address,
-    flow::{FlowKey, FlowSet},
+    flow::{FlowKey, FlowSet, HashSeed},
     reason::Reason,
 };
 
@@ -39,8 +39,11 @@ pub trait Tables: Addresses {
     /// Eight flow words of one cache line.
     type FlowSet: FlowSet;
 
-    /// What was fixed when the program was loaded.
-    fn config(&self) -> Config;
+    /// The seed of the flow hash.
+    fn seed(&self) -> HashSeed;
+
+    /// Flow sets minus one.
+    fn set_mask(&self) -> u32;
 
     /// Time since boot in ticks of 2^30 ns, from the kernel's coarse monotonic clock.
     fn now(&self) -> u64;

@@ -1,4 +1,4 @@
-//! What is fixed when the program is loaded, and what outlives it.
+//! What outlives the daemon and the program: how to read the maps.
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
@@ -17,17 +17,6 @@ pub struct Settings {
     pub flow_sets: u32,
     /// The seed of the flow hash: random per boot, kept across restarts.
     pub seed: HashSeed,
-}
-
-/// What the program was told when it was loaded; in read-only memory that the verifier knows.
-#[derive(Clone, Copy, Debug)]
-pub struct Config {
-    /// The seed of the flow hash.
-    pub seed: HashSeed,
-    /// Flow sets minus one.
-    pub set_mask: u32,
-    /// Answers of each [`Limiter`](super::Limiter) per tick and CPU.
-    pub limit: u32,
 }
 
 const _: () = assert!(size_of::<Settings>() == 40);

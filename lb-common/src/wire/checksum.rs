@@ -1,9 +1,8 @@
 //! The Internet checksum: a one's complement sum of 16-bit words (RFC 1071), and its incremental
 //! update (RFC 1624).
 //!
-//! Sums here are over words in network byte order, read as big-endian numbers. (The sum could be
-//! taken in any byte order as long as one stays with it; this one keeps the worked examples of the
-//! RFCs readable.)
+//! The sum is independent of byte order (RFC 1071, 2 (B)): words read in one order give the checksum
+//! in that order. Packets are summed in the machine's own order, without swapping.
 
 /// A sum under way; carries are folded in at the end.
 #[derive(Clone, Copy, Debug, Default)]
@@ -20,11 +19,11 @@ impl Sum {
         Self(self.0 + word as u64)
     }
 
-    /// Adds four bytes.
+    /// Adds two 16-bit words.
     #[inline(always)]
     #[must_use]
-    pub const fn bytes4(self, bytes: [u8; 4]) -> Self {
-        Self(self.0 + u32::from_be_bytes(bytes) as u64)
+    pub const fn word32(self, words: u32) -> Self {
+        Self(self.0 + words as u64)
     }
 
     /// The checksum field that makes header and field together sum to all ones.
@@ -56,8 +55,14 @@ mod tests {
         let sum = Sum::ZERO.word(0x0001).word(0xf203).word(0xf4f5).word(0xf6f7);
         assert_eq!(sum.checksum(), !0xddf2);
         assert_eq!(
-            Sum::ZERO.bytes4([0x00, 0x01, 0xf2, 0x03]).bytes4([0xf4, 0xf5, 0xf6, 0xf7]).checksum(),
-            !0xddf2
+            Sum::ZERO.word32(0x0001_f203).word32(0xf4f5_f6f7).checksum(),
+            !0xddf2,
+            "in big-endian order"
+        );
+        assert_eq!(
+            Sum::ZERO.word32(0x03f2_0100).word32(0xf7f6_f5f4).checksum(),
+            (!0xddf2_u16).swap_bytes(),
+            "in little-endian order"
         );
     }
 

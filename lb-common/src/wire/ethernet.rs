@@ -34,13 +34,9 @@ pub const HEADER: usize = EthHdr::LEN;
 pub const TAG: usize = VlanHdr::LEN;
 const TYPE_IN_TAG: usize = core::mem::offset_of!(VlanHdr, ether_type);
 
-/// A frame's addresses, tag count and what it carries.
+/// How long a frame's header is and what it carries.
 #[derive(Clone, Copy, Debug)]
 pub struct Ethernet {
-    /// Who it is for.
-    pub destination: MacAddress,
-    /// Who sent it.
-    pub source: MacAddress,
     /// VLAN tags, 0 to 2.
     pub tags: usize,
     /// What follows the tags.
@@ -51,13 +47,7 @@ impl Ethernet {
     /// Reads the header and up to two tags. `None` when the frame is too short.
     #[inline(always)]
     pub fn parse<P: Packet>(packet: &P) -> Option<Self> {
-        let [d0, d1, d2, d3, d4, d5, s0, s1, s2, s3, s4, s5, t0, t1] = packet.load::<HEADER>(0)?;
-        let mut ethernet = Self {
-            destination: MacAddress([d0, d1, d2, d3, d4, d5]),
-            source: MacAddress([s0, s1, s2, s3, s4, s5]),
-            tags: 0,
-            payload: Be16([t0, t1]),
-        };
+        let mut ethernet = Self { tags: 0, payload: Be16(packet.load::<2>(HEADER - 2)?) };
         if is_tag(ethernet.payload) {
             ethernet.tags = 1;
             ethernet.payload = Be16(packet.load::<2>(HEADER + TYPE_IN_TAG)?);
@@ -74,6 +64,18 @@ impl Ethernet {
     pub const fn payload_offset(&self) -> usize {
         HEADER + TAG * self.tags
     }
+}
+
+/// Who a frame is for.
+#[inline(always)]
+pub fn destination<P: Packet>(packet: &P) -> Option<MacAddress> {
+    packet.load(0).map(MacAddress)
+}
+
+/// Who sent a frame.
+#[inline(always)]
+pub fn source<P: Packet>(packet: &P) -> Option<MacAddress> {
+    packet.load(MacAddress::LENGTH).map(MacAddress)
 }
 
 #[inline(always)]
@@ -98,8 +100,12 @@ impl LinkHeader {
     /// Lifts the header. The frame must have at least 8 bytes of payload.
     #[inline(always)]
     pub fn load<P: Packet>(packet: &P, ethernet: &Ethernet) -> Option<Self> {
-        let Ethernet { destination, source, tags, .. } = *ethernet;
-        Some(Self { destination, source, tags, rest: packet.load(Self::ADDRESSES)? })
+        Some(Self {
+            destination: destination(packet)?,
+            source: source(packet)?,
+            tags: ethernet.tags,
+            rest: packet.load(Self::ADDRESSES)?,
+        })
     }
 
     /// The header of an answer.

@@ -1,5 +1,7 @@
 //! IPv4 headers (RFC 791): read, write, age by a hop, wrap.
 
+use core::mem::offset_of;
+
 use network_types::ip::Ipv4Hdr;
 
 use super::checksum::{self, Sum};
@@ -7,83 +9,219 @@ use super::checksum::{self, Sum};
 /// Length of a header without options.
 pub const HEADER: usize = Ipv4Hdr::LEN;
 /// Where the TTL is.
-pub const TTL: usize = core::mem::offset_of!(Ipv4Hdr, ttl);
+pub const TTL: usize = offset_of!(Ipv4Hdr, ttl);
 /// The flag "don't fragment" in the flags-and-offset field.
-pub const DONT_FRAGMENT: u16 = 0x4000;
+const DONT_FRAGMENT: u16 = 0x4000;
 /// "More fragments" and the offset: not 0 in every fragment.
 const FRAGMENT: u16 = 0x3fff;
+/// Version 4, and a header of five words: no options.
+const NO_OPTIONS: u8 = 0x45;
 /// The TTL of packets that the director itself originates, Linux's default.
 pub const DEFAULT_TTL: u8 = 64;
 /// The smallest MTU that IPv4 allows (RFC 791).
 pub const MINIMUM_MTU: u16 = 68;
 
-/// Reads a header.
-#[inline(always)]
-pub fn from_bytes(bytes: [u8; HEADER]) -> Ipv4Hdr {
-    #[rustfmt::skip]
-    let [vihl, tos, l0, l1, i0, i1, f0, f1, ttl, proto, c0, c1, s0, s1, s2, s3, d0, d1, d2, d3] =
-        bytes;
-    Ipv4Hdr {
-        vihl,
-        tos,
-        tot_len: [l0, l1],
-        id: [i0, i1],
-        frags: [f0, f1],
-        ttl,
-        proto,
-        check: [c0, c1],
-        src_addr: [s0, s1, s2, s3],
-        dst_addr: [d0, d1, d2, d3],
+/// A header without its options, as the five words that it is on the wire.
+///
+/// Words instead of network-types' struct, because LLVM would load and spill its twenty bytes one by
+/// one; where a field is in them is taken from that struct.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ipv4([u32; HEADER / 4]);
+
+impl Ipv4 {
+    /// Reads a header.
+    #[inline(always)]
+    pub const fn from_bytes(bytes: [u8; HEADER]) -> Self {
+        #[rustfmt::skip]
+        let [a0, a1, a2, a3, b0, b1, b2, b3, c0, c1, c2, c3, d0, d1, d2, d3, e0, e1, e2, e3] = bytes;
+        Self([
+            u32::from_ne_bytes([a0, a1, a2, a3]),
+            u32::from_ne_bytes([b0, b1, b2, b3]),
+            u32::from_ne_bytes([c0, c1, c2, c3]),
+            u32::from_ne_bytes([d0, d1, d2, d3]),
+            u32::from_ne_bytes([e0, e1, e2, e3]),
+        ])
+    }
+
+    /// Writes a header.
+    #[inline(always)]
+    pub const fn to_bytes(self) -> [u8; HEADER] {
+        let [a, b, c, d, e] = self.0;
+        let [a0, a1, a2, a3] = a.to_ne_bytes();
+        let [b0, b1, b2, b3] = b.to_ne_bytes();
+        let [c0, c1, c2, c3] = c.to_ne_bytes();
+        let [d0, d1, d2, d3] = d.to_ne_bytes();
+        let [e0, e1, e2, e3] = e.to_ne_bytes();
+        [a0, a1, a2, a3, b0, b1, b2, b3, c0, c1, c2, c3, d0, d1, d2, d3, e0, e1, e2, e3]
+    }
+
+    /// A header without options, with its checksum.
+    #[inline(always)]
+    pub const fn new(fields: Fields) -> Self {
+        let Fields { tos, length, id, dont_fragment, ttl, protocol, source, destination } = fields;
+        let [l0, l1] = length.to_be_bytes();
+        let [i0, i1] = id.to_be_bytes();
+        let [f0, f1] = if dont_fragment { DONT_FRAGMENT.to_be_bytes() } else { [0; 2] };
+        let mut header = Self([
+            u32::from_ne_bytes([NO_OPTIONS, tos, l0, l1]),
+            u32::from_ne_bytes([i0, i1, f0, f1]),
+            u32::from_ne_bytes([ttl, protocol, 0, 0]),
+            u32::from_ne_bytes(source),
+            u32::from_ne_bytes(destination),
+        ]);
+        let [a, b, c, d, e] = header.0;
+        let check = Sum::ZERO.word32(a).word32(b).word32(c).word32(d).word32(e).checksum();
+        let [c0, c1] = check.to_ne_bytes();
+        header.0[2] = u32::from_ne_bytes([ttl, protocol, c0, c1]);
+        header
+    }
+
+    /// The byte at this offset.
+    #[inline(always)]
+    const fn byte(self, offset: usize) -> u8 {
+        self.0[offset / 4].to_ne_bytes()[offset % 4]
+    }
+
+    /// The 16-bit number at this even offset.
+    #[inline(always)]
+    const fn number(self, offset: usize) -> u16 {
+        u16::from_be_bytes([self.byte(offset), self.byte(offset + 1)])
+    }
+
+    /// The version.
+    #[inline(always)]
+    const fn version(self) -> u8 {
+        self.byte(offset_of!(Ipv4Hdr, vihl)) >> 4
+    }
+
+    /// The header's length in bytes, options included; below [`HEADER`] when malformed.
+    #[inline(always)]
+    pub const fn header_length(self) -> usize {
+        ((self.byte(offset_of!(Ipv4Hdr, vihl)) & 0xf) as usize) << 2
+    }
+
+    /// The packet's length in bytes.
+    #[inline(always)]
+    pub const fn total_length(self) -> usize {
+        self.number(offset_of!(Ipv4Hdr, tot_len)) as usize
+    }
+
+    /// Type of service: DSCP and ECN.
+    #[inline(always)]
+    pub const fn tos(self) -> u8 {
+        self.byte(offset_of!(Ipv4Hdr, tos))
+    }
+
+    /// Whether the header is of version 4, at least 20 bytes long, and inside its packet.
+    #[inline(always)]
+    pub const fn is_well_formed(self) -> bool {
+        let length = self.header_length();
+        self.version() == 4 && length >= HEADER && self.total_length() >= length
+    }
+
+    /// Whether the packet is a fragment.
+    #[inline(always)]
+    pub const fn is_fragment(self) -> bool {
+        self.number(offset_of!(Ipv4Hdr, frags)) & FRAGMENT != 0
+    }
+
+    /// Whether "don't fragment" is set.
+    #[inline(always)]
+    pub const fn dont_fragment(self) -> bool {
+        self.number(offset_of!(Ipv4Hdr, frags)) & DONT_FRAGMENT != 0
+    }
+
+    /// Hops to live.
+    #[inline(always)]
+    pub const fn ttl(self) -> u8 {
+        self.byte(TTL)
+    }
+
+    /// What it carries.
+    #[inline(always)]
+    pub const fn protocol(self) -> u8 {
+        self.byte(offset_of!(Ipv4Hdr, proto))
+    }
+
+    /// TTL, protocol and checksum: the bytes from [`TTL`] on that ageing changes.
+    #[inline(always)]
+    pub const fn ttl_to_checksum(self) -> [u8; 4] {
+        self.0[TTL / 4].to_ne_bytes()
+    }
+
+    /// Who sent it.
+    #[inline(always)]
+    pub const fn source(self) -> [u8; 4] {
+        self.0[offset_of!(Ipv4Hdr, src_addr) / 4].to_ne_bytes()
+    }
+
+    /// Who it is for.
+    #[inline(always)]
+    pub const fn destination(self) -> [u8; 4] {
+        self.0[offset_of!(Ipv4Hdr, dst_addr) / 4].to_ne_bytes()
+    }
+
+    /// The same header with another TTL, the checksum kept right.
+    #[inline(always)]
+    #[must_use]
+    pub const fn with_ttl(mut self, ttl: u8) -> Self {
+        let [old, protocol, c0, c1] = self.ttl_to_checksum();
+        let check = checksum::update(
+            u16::from_ne_bytes([c0, c1]),
+            u16::from_ne_bytes([old, protocol]),
+            u16::from_ne_bytes([ttl, protocol]),
+        );
+        let [c0, c1] = check.to_ne_bytes();
+        self.0[TTL / 4] = u32::from_ne_bytes([ttl, protocol, c0, c1]);
+        self
+    }
+
+    /// The same header with the ECN field at "congestion experienced", the checksum kept right.
+    #[inline(always)]
+    #[must_use]
+    pub const fn congested(mut self) -> Self {
+        const CHECK: usize = offset_of!(Ipv4Hdr, check);
+        let [vihl, tos, l0, l1] = self.0[0].to_ne_bytes();
+        let marked = tos | CONGESTED;
+        let check = checksum::update(
+            u16::from_ne_bytes([self.byte(CHECK), self.byte(CHECK + 1)]),
+            u16::from_ne_bytes([vihl, tos]),
+            u16::from_ne_bytes([vihl, marked]),
+        );
+        self.0[0] = u32::from_ne_bytes([vihl, marked, l0, l1]);
+        let [c0, c1] = check.to_ne_bytes();
+        self.0[2] = u32::from_ne_bytes([self.ttl(), self.protocol(), c0, c1]);
+        self
+    }
+
+    /// The same header on the way back. The checksum stays: it does not see the order of words.
+    #[inline(always)]
+    #[must_use]
+    pub const fn reversed(self) -> Self {
+        let [a, b, c, source, destination] = self.0;
+        Self([a, b, c, destination, source])
     }
 }
 
-/// Writes a header.
-#[inline(always)]
-pub fn to_bytes(header: &Ipv4Hdr) -> [u8; HEADER] {
-    let Ipv4Hdr {
-        vihl,
-        tos,
-        tot_len: [l0, l1],
-        id: [i0, i1],
-        frags: [f0, f1],
-        ttl,
-        proto,
-        check: [c0, c1],
-        src_addr: [s0, s1, s2, s3],
-        dst_addr: [d0, d1, d2, d3],
-    } = *header;
-    [vihl, tos, l0, l1, i0, i1, f0, f1, ttl, proto, c0, c1, s0, s1, s2, s3, d0, d1, d2, d3]
-}
-
-/// The header's length in bytes, options included; below [`HEADER`] when malformed.
-#[inline(always)]
-pub fn header_length(header: &Ipv4Hdr) -> usize {
-    header.ihl() as usize
-}
-
-/// Whether the header is of version 4, at least 20 bytes long, and inside its packet.
-#[inline(always)]
-pub fn is_well_formed(header: &Ipv4Hdr) -> bool {
-    let length = header_length(header);
-    header.version() == 4 && length >= HEADER && total_length(header) >= length
-}
-
-/// The packet's length in bytes.
-#[inline(always)]
-pub fn total_length(header: &Ipv4Hdr) -> usize {
-    u16::from_be_bytes(header.tot_len) as usize
-}
-
-/// Whether the packet is a fragment.
-#[inline(always)]
-pub fn is_fragment(header: &Ipv4Hdr) -> bool {
-    u16::from_be_bytes(header.frags) & FRAGMENT != 0
-}
-
-/// Whether "don't fragment" is set.
-#[inline(always)]
-pub fn dont_fragment(header: &Ipv4Hdr) -> bool {
-    u16::from_be_bytes(header.frags) & DONT_FRAGMENT != 0
+/// The fields of a header without options that is to be written.
+#[derive(Clone, Copy, Debug)]
+pub struct Fields {
+    /// Type of service: DSCP and ECN.
+    pub tos: u8,
+    /// The packet's length in bytes.
+    pub length: u16,
+    /// Identification.
+    pub id: u16,
+    /// The flag "don't fragment".
+    pub dont_fragment: bool,
+    /// Hops to live.
+    pub ttl: u8,
+    /// What it carries.
+    pub protocol: u8,
+    /// From.
+    pub source: [u8; 4],
+    /// To.
+    pub destination: [u8; 4],
 }
 
 /// Whether no client can have this source: 0/8, 127/8, multicast, reserved and broadcast. Linux
@@ -94,39 +232,14 @@ pub const fn is_martian(source: [u8; 4]) -> bool {
     first == 0 || first == 127 || first >= 224
 }
 
-/// Takes one hop off the TTL, which must not be 0, and keeps the checksum right.
-#[inline(always)]
-pub fn decrement_ttl(header: &mut Ipv4Hdr) {
-    let old = u16::from_be_bytes([header.ttl, header.proto]);
-    header.ttl = header.ttl.wrapping_sub(1);
-    let new = u16::from_be_bytes([header.ttl, header.proto]);
-    let check = u16::from_be_bytes(header.check);
-    header.check = checksum::update(check, old, new).to_be_bytes();
-}
-
-/// Fills in the checksum of a header without options.
-#[inline(always)]
-pub fn seal(header: &mut Ipv4Hdr) {
-    let [s0, s1, s2, s3] = header.src_addr;
-    let [d0, d1, d2, d3] = header.dst_addr;
-    let [l0, l1] = header.tot_len;
-    let [i0, i1] = header.id;
-    let [f0, f1] = header.frags;
-    header.check = Sum::ZERO
-        .bytes4([header.vihl, header.tos, l0, l1])
-        .bytes4([i0, i1, f0, f1])
-        .word(u16::from_be_bytes([header.ttl, header.proto]))
-        .bytes4([s0, s1, s2, s3])
-        .bytes4([d0, d1, d2, d3])
-        .checksum()
-        .to_be_bytes();
-}
+/// ECN "congestion experienced" (RFC 3168).
+pub const CONGESTED: u8 = 3;
 
 /// The outer TOS for an inner one: DSCP copied, ECN by RFC 3168's full functionality as Linux does
 /// it, so that "congestion experienced" becomes ECT(0).
 #[inline(always)]
 pub const fn outer_tos(inner: u8) -> u8 {
-    if inner & 3 == 3 { inner & !1 } else { inner }
+    if inner & CONGESTED == CONGESTED { inner & !1 } else { inner }
 }
 
 const _: () = assert!(HEADER == 20);

@@ -15,7 +15,7 @@ use lb_common::{
     Address, Addresses, Reason, Tables,
     flow::{FlowKey, FlowSet, FlowWord, HashSeed, TICK_NANOSECONDS, WAYS},
     table::{
-        Config, Interface, Limiter, REASONS as REASON_SLOTS, RateLimit, RealServer, ServerCounters,
+        Interface, Limiter, REASONS as REASON_SLOTS, RateLimit, RealServer, ServerCounters,
         Service, ServiceKey, Settings, Vip, VipFilter,
     },
 };
@@ -161,12 +161,13 @@ impl Tables for Maps {
     type FlowSet = MapFlowSet;
 
     #[inline(always)]
-    fn config(&self) -> Config {
-        Config {
-            seed: HashSeed([SEED_0.load(), SEED_1.load(), SEED_2.load(), SEED_3.load()]),
-            set_mask: SET_MASK.load(),
-            limit: ICMP_LIMIT.load(),
-        }
+    fn seed(&self) -> HashSeed {
+        HashSeed([SEED_0.load(), SEED_1.load(), SEED_2.load(), SEED_3.load()])
+    }
+
+    #[inline(always)]
+    fn set_mask(&self) -> u32 {
+        SET_MASK.load()
     }
 
     #[inline(always)]
