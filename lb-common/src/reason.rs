@@ -16,10 +16,34 @@ pub enum Action {
 /// An action and the one reason for it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Verdict {
-    /// What becomes of the frame.
-    pub action: Action,
     /// Why.
     pub reason: Reason,
+    kind: Kind,
+    /// Where a redirected frame goes; else 0. Never undefined as an enum's payload would be: LLVM
+    /// reads that from any stack slot, and the verifier refuses what it finds there.
+    interface: u32,
+}
+
+/// An [`Action`] without its interface.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    Pass,
+    Drop,
+    Transmit,
+    Redirect,
+}
+
+impl Verdict {
+    /// What becomes of the frame.
+    #[inline(always)]
+    pub const fn action(self) -> Action {
+        match self.kind {
+            Kind::Pass => Action::Pass,
+            Kind::Drop => Action::Drop,
+            Kind::Transmit => Action::Transmit,
+            Kind::Redirect => Action::Redirect(self.interface),
+        }
+    }
 }
 
 macro_rules! reasons {
@@ -83,19 +107,25 @@ impl Reason {
     /// This reason with the frame passed to the kernel.
     #[inline(always)]
     pub const fn pass(self) -> Verdict {
-        Verdict { action: Action::Pass, reason: self }
+        Verdict { reason: self, kind: Kind::Pass, interface: 0 }
     }
 
     /// This reason with the frame dropped.
     #[inline(always)]
     pub const fn drop(self) -> Verdict {
-        Verdict { action: Action::Drop, reason: self }
+        Verdict { reason: self, kind: Kind::Drop, interface: 0 }
     }
 
     /// This reason with the frame sent back out of its interface.
     #[inline(always)]
     pub const fn transmit(self) -> Verdict {
-        Verdict { action: Action::Transmit, reason: self }
+        Verdict { reason: self, kind: Kind::Transmit, interface: 0 }
+    }
+
+    /// This reason with the frame sent out of another interface.
+    #[inline(always)]
+    pub const fn redirect(self, interface: u32) -> Verdict {
+        Verdict { reason: self, kind: Kind::Redirect, interface }
     }
 }
 

@@ -160,5 +160,5 @@ fn another_interface_is_redirected_to() {
     let mut tables = tables(16);
     tables.real_servers[0].interface = 9;
     let (verdict, _) = direct(&tables, &common::segment(CLIENT, 1, HTTP, SYN));
-    assert_eq!(verdict.action, Action::Redirect(9));
+    assert_eq!(verdict.action(), Action::Redirect(9));
 }

@@ -5,7 +5,7 @@ mod common;
 use common::{DNS, HTTP, SYN, datagram, direct, frame, header, packet, segment, tables};
 use etherparse::{IpNumber, Ipv4HeaderSlice, NetSlice, SlicedPacket};
 use lb_common::{
-    Action, Address, Reason, Verdict,
+    Action, Address, Reason,
     memory::{MemoryPacket, MemoryTables},
     table::Vip,
     unwrap,
@@ -61,7 +61,8 @@ fn counted(tables: &MemoryTables) -> Vec<Reason> {
 /// What must hold for every frame through the director.
 fn check_director(frame: &[u8]) -> Result<(), TestCaseError> {
     let tables = tables(4);
-    let (Verdict { action, reason }, out) = direct(&tables, frame);
+    let (verdict, out) = direct(&tables, frame);
+    let (action, reason) = (verdict.action(), verdict.reason);
     prop_assert_eq!(counted(&tables), vec![reason]);
     prop_assert_ne!(reason, Reason::DropInternal);
     prop_assert_ne!(reason, Reason::DropHeadroom);
@@ -100,11 +101,11 @@ fn check_unwrap(frame: &[u8]) -> Result<(), TestCaseError> {
     prop_assert_eq!(counted(&tables), vec![verdict.reason]);
     match verdict.reason {
         Reason::PassNotTunnel => {
-            prop_assert_eq!(verdict.action, Action::Pass);
+            prop_assert_eq!(verdict.action(), Action::Pass);
             prop_assert_eq!(packet.frame(), frame);
         }
         Reason::Unwrapped => {
-            prop_assert_eq!(verdict.action, Action::Pass);
+            prop_assert_eq!(verdict.action(), Action::Pass);
             prop_assert!(packet.frame().len() + 20 <= frame.len());
             let parsed = SlicedPacket::from_ethernet(packet.frame());
             // Its header is whole; what is in it is the stack's to judge.

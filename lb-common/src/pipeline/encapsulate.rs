@@ -3,7 +3,7 @@
 use super::ipv4::{Ipv4Packet, Stop};
 use crate::{
     packet::Packet,
-    reason::{Action, Reason},
+    reason::Reason,
     table::{RealServer, Tables},
     wire::{
         self,
@@ -42,15 +42,14 @@ pub(super) fn check(header: &mut Ipv4, real_server: &RealServer) -> Result<(), S
     Ok(())
 }
 
-/// Wraps a checked packet and addresses the frame to the next hop; the way out, or `None` when the
-/// frame could not grow.
+/// Wraps a checked packet and addresses the frame to the next hop; false when it could not grow.
 #[inline(always)]
 pub(super) fn encapsulate<P: Packet, T: Tables>(
     packet: &mut P,
     tables: &T,
     ip: &Ipv4Packet<'_>,
     real_server: &RealServer,
-) -> Option<Action> {
+) -> bool {
     let offset = ip.offset();
     let inner = ip.header;
     let length = inner.total_length();
@@ -77,15 +76,7 @@ pub(super) fn encapsulate<P: Packet, T: Tables>(
             packet.store(HEADER - 2, &[v0, v1, i0, i1, t0, t1])
         }
     };
-    fits &= packet.store(link, &outer_header(tables, inner, real_server).to_bytes());
-    if !fits {
-        return None;
-    }
-    Some(if real_server.interface == packet.interface() {
-        Action::Transmit
-    } else {
-        Action::Redirect(real_server.interface)
-    })
+    fits && packet.store(link, &outer_header(tables, inner, real_server).to_bytes())
 }
 
 /// The outer header: TTL of the inner after its decrement, DSCP and ECN by [`ipv4::outer_tos`], DF

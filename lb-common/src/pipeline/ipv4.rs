@@ -147,14 +147,13 @@ fn send<P: Packet, T: Tables>(
     choice: &Choice<'_>,
 ) -> Verdict {
     let bytes = ip.header.total_length() as u64;
-    match encapsulate::encapsulate(packet, tables, ip, choice.real_server) {
-        Some(action) => {
-            tables.count_real_server(choice.index, bytes, choice.new_flow);
-            let reason = if choice.new_flow { Reason::Scheduled } else { Reason::Forwarded };
-            Verdict { action, reason }
-        }
-        None => Reason::DropHeadroom.drop(),
+    if !encapsulate::encapsulate(packet, tables, ip, choice.real_server) {
+        return Reason::DropHeadroom.drop();
     }
+    tables.count_real_server(choice.index, bytes, choice.new_flow);
+    let reason = if choice.new_flow { Reason::Scheduled } else { Reason::Forwarded };
+    let interface = choice.real_server.interface;
+    if interface == packet.interface() { reason.transmit() } else { reason.redirect(interface) }
 }
 
 /// Finds the packet's flow, or opens one.

@@ -153,7 +153,7 @@ pub(crate) fn server_of(frame: &[u8]) -> u32 {
 /// Sends a frame that must reach a real server; which, and as the first of its flow?
 pub(crate) fn reached(tables: &MemoryTables, frame: &[u8]) -> (u32, bool) {
     let (verdict, out) = direct(tables, frame);
-    assert_eq!(verdict.action, Action::Transmit, "{verdict:?}");
+    assert_eq!(verdict.action(), Action::Transmit, "{verdict:?}");
     let new = match verdict.reason {
         Reason::Scheduled => true,
         Reason::Forwarded => false,

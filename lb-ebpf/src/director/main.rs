@@ -24,5 +24,5 @@ pub fn director(context: XdpContext) -> u32 {
         packet.context().ingress_ifindex() as u32,
         verdict.reason as u32
     );
-    lb_ebpf::action(verdict.action)
+    lb_ebpf::action(verdict.action())
 }

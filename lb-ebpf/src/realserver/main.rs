@@ -46,5 +46,5 @@ impl Addresses for Maps {
 pub fn realserver(context: XdpContext) -> u32 {
     let mut packet = XdpPacket::new(context);
     let verdict = lb_common::unwrap(&mut packet, &Maps);
-    lb_ebpf::action(verdict.action)
+    lb_ebpf::action(verdict.action())
 }

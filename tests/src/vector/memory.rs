@@ -53,7 +53,7 @@ impl Engine for MemoryEngine {
         } else {
             director(&mut packet, &&self.tables)
         };
-        Ok(Outcome { action: verdict.action, frame: packet.frame().to_vec() })
+        Ok(Outcome { action: verdict.action(), frame: packet.frame().to_vec() })
     }
 
     fn counts(&mut self) -> Result<Counts> {
