@@ -1,14 +1,18 @@
 //! The committed objects in this kernel: loading, pinning, adopting, refusing. Needs root.
 
 use std::{
+    collections::BTreeSet,
     path::{Path, PathBuf},
     process,
 };
 
-use lb_common::Action;
+use lb_common::{
+    Action, Address, Be16, MacAddress, Reason,
+    table::{Interface, LookupTable, RealServer, Service, ServiceKey, Vip, VipFilter},
+};
 use lb_userspace::{
     bpf::{BpfError, Director, Options},
-    store::Capacity,
+    store::{Capacity, Store},
 };
 
 const CAPACITY: Capacity =
@@ -53,4 +57,67 @@ fn maps_of_another_size_are_refused_and_kept() {
     assert!(matches!(refused, BpfError::Layout { .. }), "{refused}");
     assert!(refused.to_string().contains("FLOWS"), "{refused}");
     drop(Director::open(&pins.options(CAPACITY)).expect("the maps are still there"));
+}
+
+/// An Ethernet frame with a TCP segment from a client to the VIP.
+fn segment(client: u32, port: u16, flags: u8) -> Vec<u8> {
+    let [a, b, c, d] = client.to_be_bytes();
+    let builder = etherparse::PacketBuilder::ethernet2([2, 0, 0, 0, 0, 1], MAC.0)
+        .ipv4([a, b, c, d], VIP, 64)
+        .tcp(port, 80, 1, 1024);
+    let builder = if flags & 2 != 0 { builder.syn() } else { builder.ack(1) };
+    let mut frame = Vec::new();
+    builder.write(&mut frame, &[]).expect("a frame");
+    frame
+}
+
+const VIP: [u8; 4] = [192, 0, 2, 10];
+const MAC: MacAddress = MacAddress([2, 0, 0, 0, 0, 2]);
+
+/// One service with one real server.
+fn fill(store: &mut dyn Store) {
+    let key = ServiceKey::new(Address::v4(VIP), Be16::new(80), 6);
+    let real_server = RealServer {
+        service: key,
+        interface: 1,
+        mtu: 1500,
+        address: Address::v4([192, 0, 2, 20]),
+        source: Address::v4([192, 0, 2, 1]),
+        weight: 1,
+        ..RealServer::default()
+    };
+    store.set_interface(0, Interface { mac: MAC, reserved: 0 });
+    store.set_real_server(0, &real_server);
+    store.set_lookup(0, &[0]);
+    store.set_service(0, &Service { table: LookupTable::new(0, 1), key, ..Service::default() });
+    store.insert_vip(&key.address, Vip::OWNED).expect("room");
+    store.set_vip_filter(&VipFilter::of([key.address]));
+    store.insert_service_index(&key, 0).expect("room");
+}
+
+#[test]
+fn flows_in_a_half_full_table_displace_nobody() {
+    let pins = Pins::new("flows");
+    let capacity = Capacity { flows: 4096, ..CAPACITY };
+    let mut director = Director::open(&pins.options(capacity)).expect("maps");
+    fill(director.store());
+    let mut program = director.load(0).expect("verified");
+    let clients = || (0..2048u32).map(|n| (0x0a00_0000 + n / 8, 40_000 + (n % 8) as u16));
+    for (client, port) in clients() {
+        let run = program.test_run(&segment(client, port, 2)).expect("a run");
+        assert_eq!(run.action, Action::Transmit);
+    }
+    let reasons = director.store().reasons().expect("counters");
+    assert_eq!(reasons[Reason::Scheduled as usize], 2048);
+    let mut keys = BTreeSet::new();
+    director.store().flows(&mut |_, key| {
+        keys.insert((key.source, key.source_port));
+    });
+    assert_eq!(keys.len(), 2048);
+    for (client, port) in clients() {
+        let run = program.test_run(&segment(client, port, 16)).expect("a run");
+        assert_eq!(run.action, Action::Transmit, "{client:x}:{port}");
+    }
+    let counters = director.store().counters(0).expect("counters");
+    assert_eq!((counters.flows, counters.packets), (2048, 4096));
 }
