@@ -4,7 +4,8 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 use super::word::TAG_BITS;
 
-/// The key of the flow hash. Random per boot: whoever does not know it cannot aim at one set.
+/// The key of the flow hash. Random per boot: whoever does not know it cannot aim at one set. All 64
+/// bits of each word must be random, since the last two are multipliers: small ones mix nothing.
 #[repr(transparent)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
 pub struct HashSeed(pub [u64; 4]);
