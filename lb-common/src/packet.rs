@@ -1,5 +1,7 @@
 //! A packet as the pipeline sees it: bounds-checked loads and stores, a head and a tail that move.
 
+use crate::wire::checksum::Sum;
+
 /// The frame under way. Offsets are bytes from the start of the Ethernet header.
 ///
 /// Every access is checked against the frame's end; after [`Packet::move_head`] and
@@ -10,6 +12,17 @@ pub trait Packet {
 
     /// Writes `N` bytes; false, and nothing written, when they are not all inside the frame.
     fn store<const N: usize>(&mut self, offset: usize, bytes: &[u8; N]) -> bool;
+
+    /// The Internet checksum's sum over `N` bytes, a multiple of 4; `None` when they are not all
+    /// inside the frame.
+    #[inline(always)]
+    fn sum<const N: usize>(&self, offset: usize) -> Option<Sum> {
+        let bytes = self.load::<N>(offset)?;
+        let (words, []) = bytes.as_chunks::<4>() else {
+            return None;
+        };
+        Some(words.iter().fold(Sum::ZERO, |sum, word| sum.word32(u32::from_ne_bytes(*word))))
+    }
 
     /// The frame's length in bytes.
     fn len(&self) -> usize;

@@ -2,10 +2,10 @@
 
 use aya_ebpf::{
     bindings::xdp_action,
-    helpers::generated::{bpf_redirect, bpf_xdp_adjust_head, bpf_xdp_adjust_tail},
+    helpers::generated::{bpf_csum_diff, bpf_redirect, bpf_xdp_adjust_head, bpf_xdp_adjust_tail},
     programs::XdpContext,
 };
-use lb_common::{Action, Packet};
+use lb_common::{Action, Packet, wire::checksum::Sum};
 
 /// The frame of one run of an XDP program.
 pub struct XdpPacket {
@@ -77,6 +77,15 @@ impl Packet for XdpPacket {
             }
             None => false,
         }
+    }
+
+    #[inline(always)]
+    fn sum<const N: usize>(&self, offset: usize) -> Option<Sum> {
+        let bytes = self.at::<N>(offset)?;
+        // SAFETY: `at` has checked that the bytes are inside the frame; the helper reads them. It
+        // takes multiples of 4 up to 512.
+        let sum = unsafe { bpf_csum_diff(core::ptr::null_mut(), 0, bytes.cast(), N as u32, 0) };
+        (sum >= 0).then_some(Sum::ZERO.word32(sum as u32))
     }
 
     #[inline(always)]

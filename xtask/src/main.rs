@@ -1,4 +1,4 @@
-//! What a person who works on tunlb runs: `cargo xtask setup`, `build-ebpf`, `test`, `ci`.
+//! What a person who works on tunlb runs: `cargo xtask setup`, `build-ebpf`, `test`, `ci`, `vm`.
 
 mod ci;
 mod ebpf;
@@ -9,6 +9,7 @@ mod repo;
 mod setup;
 mod test;
 mod tools;
+mod vm;
 
 use std::process::ExitCode;
 
@@ -32,21 +33,27 @@ enum Task {
     Test(test::Args),
     Ci(ci::Args),
     Miri(miri::Args),
+    Vm(vm::Args),
 }
 
 fn main() -> ExitCode {
     if let Some(code) = ebpf::rustc_wrapper::run_if_asked() {
         return code;
     }
-    let result = repo::Repo::find().and_then(|repo| match Cli::parse().task {
-        Task::Setup(args) => setup::run(&repo, &args),
-        Task::BuildEbpf(args) => ebpf::run(&repo, &args),
-        Task::Test(args) => test::run(&repo, &args),
-        Task::Ci(args) => ci::run(&repo, &args),
-        Task::Miri(args) => miri::run(&repo, &args),
+    let result = repo::Repo::find().and_then(|repo| {
+        let done = match Cli::parse().task {
+            Task::Setup(args) => setup::run(&repo, &args),
+            Task::BuildEbpf(args) => ebpf::run(&repo, &args),
+            Task::Test(args) => test::run(&repo, &args),
+            Task::Ci(args) => ci::run(&repo, &args),
+            Task::Miri(args) => miri::run(&repo, &args),
+            // Ends as the command inside does.
+            Task::Vm(args) => return vm::run(&repo, &args),
+        };
+        done.map(|()| ExitCode::SUCCESS)
     });
     match result {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(error) => {
             eprintln!("error: {error:#}");
             ExitCode::FAILURE

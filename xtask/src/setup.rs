@@ -79,7 +79,7 @@ fn choose_route() -> Route {
 
 fn install(repo: &Repo, tool: &Tool, route: Route) -> Result<()> {
     match tool.source {
-        Source::Debian(packages) => {
+        Source::Debian(packages) | Source::System(packages) => {
             let packages = tools::missing_packages(packages);
             if !machine::is_root() {
                 bail!("not root: Debian packages {} cannot be installed", packages.join(" "));

@@ -19,6 +19,8 @@ pub(crate) struct Tool {
 pub(crate) enum Source {
     /// Debian packages that belong to the Debian route of the BPF toolchain.
     Debian(&'static [&'static str]),
+    /// Debian packages that are needed whatever builds for BPF.
+    System(&'static [&'static str]),
     /// A component of rustup's nightly, for the nightly route of the BPF toolchain.
     Nightly(&'static str),
     /// A component of the Rust that builds the host side.
@@ -28,7 +30,7 @@ pub(crate) enum Source {
 }
 
 /// Everything, in the order of installation: bpf-linker is built against the LLVM before it.
-pub(crate) const TOOLS: [Tool; 9] = [
+pub(crate) const TOOLS: [Tool; 10] = [
     Tool { name: "cargo-fmt", why: "ci: formatting", source: Source::Component("rustfmt") },
     Tool {
         name: "cargo-clippy",
@@ -78,6 +80,11 @@ pub(crate) const TOOLS: [Tool; 9] = [
         // A debug build takes a third of the time to build and a second to run.
         source: Source::Crate { krate: "cargo-deny", version: "0.20.2", arguments: &["--debug"] },
     },
+    Tool {
+        name: "qemu",
+        why: "vm: a stock kernel in a virtual machine",
+        source: Source::System(&["qemu-system-x86", "busybox-static", "kmod"]),
+    },
 ];
 
 /// The folder of the Debian packages' LLVM.
@@ -89,14 +96,16 @@ impl Tool {
         match self.source {
             Source::Debian(_) => route == Route::Debian,
             Source::Nightly(_) => route == Route::Nightly,
-            Source::Component(_) | Source::Crate { .. } => true,
+            Source::System(_) | Source::Component(_) | Source::Crate { .. } => true,
         }
     }
 
     /// Whether this is installed, in any version.
     pub(crate) fn is_there(&self) -> bool {
         match self.source {
-            Source::Debian(packages) => missing_packages(packages).is_empty(),
+            Source::Debian(packages) | Source::System(packages) => {
+                missing_packages(packages).is_empty()
+            }
             Source::Nightly(component) => nightly_has(component),
             Source::Component(_) => {
                 // rustup puts a proxy in PATH for components that are not installed: only running it tells.
@@ -109,7 +118,7 @@ impl Tool {
     /// What a person types to install this.
     pub(crate) fn command(&self) -> String {
         match self.source {
-            Source::Debian(packages) => {
+            Source::Debian(packages) | Source::System(packages) => {
                 format!("apt-get install --no-install-recommends {}", packages.join(" "))
             }
             Source::Nightly(component) => {

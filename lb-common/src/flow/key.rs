@@ -34,7 +34,9 @@ pub struct FlowKey {
     pub destination_port: Be16,
     /// The IP protocol number.
     pub protocol: u8,
-    /// Zero.
+    /// Zero. Not in one array with the next: LLVM fills three bytes by calling a function, and in a
+    /// program of two functions old kernels (6.1) forget that most numbers do not matter to safety,
+    /// and verify far more paths.
     pub zero: u8,
     /// Zero.
     pub reserved: u16,

@@ -26,6 +26,13 @@ impl Sum {
         Self(self.0 + words as u64)
     }
 
+    /// Adds another sum.
+    #[inline(always)]
+    #[must_use]
+    pub const fn plus(self, other: Self) -> Self {
+        Self(self.0 + other.0)
+    }
+
     /// The checksum field that makes header and field together sum to all ones.
     #[inline(always)]
     pub const fn checksum(self) -> u16 {

@@ -81,6 +81,20 @@ impl Loaded {
         }
     }
 
+    /// How many instructions the verifier looked at, over all paths; it gives up at a million. None
+    /// where the kernel does not tell (before 5.16).
+    ///
+    /// # Errors
+    /// When the kernel does not describe the program.
+    pub fn verified_instructions(&mut self) -> Result<Option<u32>, BpfError> {
+        let name = self.name;
+        let info = self
+            .xdp()?
+            .info()
+            .map_err(|source| BpfError::Program { name, source: Box::new(source) })?;
+        Ok(info.verified_instruction_count())
+    }
+
     /// Runs the program once on a frame (BPF_PROG_TEST_RUN) that came in on this network
     /// namespace's loopback interface, index 1.
     ///
