@@ -1,6 +1,7 @@
 //! The committed objects in this kernel: loading, pinning, adopting, refusing. Needs root.
 
 use std::{
+    fs, io,
     path::{Path, PathBuf},
     process,
 };
@@ -24,6 +25,15 @@ impl Pins {
 
     fn options(&self, capacity: Capacity) -> Options {
         Options { pin: self.0.clone(), capacity, icmp_limit: 10, debug: false }
+    }
+
+    fn names(&self) -> Vec<String> {
+        let entries = fs::read_dir(&self.0).expect("readable");
+        let name = |entry: io::Result<fs::DirEntry>| entry.expect("readable").file_name();
+        let mut names: Vec<_> =
+            entries.map(|entry| name(entry).to_string_lossy().into_owned()).collect();
+        names.sort();
+        names
     }
 }
 
@@ -53,4 +63,20 @@ fn maps_of_another_size_are_refused_and_kept() {
     assert!(matches!(refused, BpfError::Layout { .. }), "{refused}");
     assert!(refused.to_string().contains("FLOWS"), "{refused}");
     drop(Director::open(&pins.options(CAPACITY)).expect("the maps are still there"));
+}
+
+#[test]
+fn a_pin_directory_has_one_director_and_no_lock_file() {
+    let pins = Pins::new("lock");
+    let first = Director::open(&pins.options(CAPACITY)).expect("maps");
+    let before = pins.names();
+    let second = Director::open(&pins.options(CAPACITY)).err().expect("a refusal");
+    assert!(matches!(second, BpfError::InUse { .. }), "{second}");
+    assert!(second.to_string().contains(&format!("pid {}", process::id())), "{second}");
+    let removal = Director::remove(&pins.0).expect_err("a refusal");
+    assert!(matches!(removal, BpfError::InUse { .. }), "{removal}");
+    assert_eq!(pins.names(), before);
+    assert!(before.iter().all(|name| !name.contains("lock")), "{before:?}");
+    drop(first);
+    drop(Director::open(&pins.options(CAPACITY)).expect("free again"));
 }

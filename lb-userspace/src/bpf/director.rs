@@ -19,6 +19,7 @@ use super::{
     BpfError, Loaded, Mode,
     layout::{self, INTERFACES},
     link::{self, LinkPin},
+    lock::PinLock,
     maps::MapStore,
     object, pin,
 };
@@ -37,8 +38,9 @@ pub struct Options {
     pub debug: bool,
 }
 
-/// The director's data path.
+/// The director's data path; nobody else can open the same while this value is there.
 pub struct Director {
+    _lock: PinLock,
     options: Options,
     settings: Settings,
     store: MapStore,
@@ -66,7 +68,7 @@ impl Director {
     /// Opens the maps pinned in a directory, or makes them. Attaches nothing.
     ///
     /// # Errors
-    /// When not privileged, when the directory cannot hold pins, or when what is pinned there was
+    /// When not privileged, when the directory cannot hold pins or is another director's, or when what is pinned there was
     /// made with other sizes or by another version; nothing is changed then.
     pub fn open(options: &Options) -> Result<Self, BpfError> {
         let options = options.clone();
@@ -74,7 +76,12 @@ impl Director {
         if !nix::unistd::geteuid().is_root() {
             return Err(BpfError::NotPrivileged);
         }
-        pin::prepare(directory)?;
+        let lock = loop {
+            pin::prepare(directory)?;
+            if let Some(lock) = PinLock::take(directory)? {
+                break lock;
+            }
+        };
         let layouts = layout::director(&options.capacity);
         let pinned = pin::names(directory)?;
         for layout in layouts.iter().filter(|layout| pinned.iter().any(|name| name == layout.name))
@@ -86,7 +93,8 @@ impl Director {
             Some(settings) => settings,
             None => Settings { layout: LAYOUT, flow_sets, seed: random_seed()? },
         };
-        let director = Self { store: Self::create(&options, &settings)?, options, settings };
+        let store = Self::create(&options, &settings)?;
+        let director = Self { _lock: lock, store, options, settings };
         // Made or found: every map is what this program was built for.
         for layout in &layouts {
             layout::check(&director.options.pin, layout)?;
@@ -194,23 +202,36 @@ impl Director {
         &mut self.store
     }
 
-    /// Removes everything that is pinned in a directory: programs, flows, counters. Whether there
-    /// was anything.
+    /// Removes everything that is pinned: programs, flows, counters.
     ///
     /// # Errors
     /// When a pin cannot be removed, or the directory holds something else besides.
-    pub fn remove(directory: &Path) -> Result<bool, BpfError> {
-        let names = pin::names(directory)?;
-        for link in LinkPin::list(directory)? {
-            pin::remove(&link.path(directory))?;
-        }
-        let any_size = Capacity { services: 0, real_servers: 0, lookup: 0, vips: 0, flows: 0 };
-        for layout in layout::director(&any_size) {
-            pin::remove(&directory.join(layout.name))?;
-        }
-        pin::remove_directory(directory)?;
-        Ok(!names.is_empty())
+    pub fn remove_all(&mut self) -> Result<(), BpfError> {
+        remove_pins(&self.options.pin)
     }
+
+    /// Removes everything that a director that runs no more has pinned in a directory. Whether
+    /// there was anything.
+    ///
+    /// # Errors
+    /// As [`Director::remove_all`], and when a director uses the directory.
+    pub fn remove(directory: &Path) -> Result<bool, BpfError> {
+        let Some(_lock) = PinLock::take(directory)? else { return Ok(false) };
+        let any = !pin::names(directory)?.is_empty();
+        remove_pins(directory)?;
+        Ok(any)
+    }
+}
+
+fn remove_pins(directory: &Path) -> Result<(), BpfError> {
+    for link in LinkPin::list(directory)? {
+        pin::remove(&link.path(directory))?;
+    }
+    let any_size = Capacity { services: 0, real_servers: 0, lookup: 0, vips: 0, flows: 0 };
+    for layout in layout::director(&any_size) {
+        pin::remove(&directory.join(layout.name))?;
+    }
+    pin::remove_directory(directory)
 }
 
 /// Where the program pinned in a directory is attached.

@@ -86,7 +86,6 @@ pub(super) async fn detach(args: &DetachArgs) -> Result<(), CliError> {
         return Err(bpf::BpfError::NotPrivileged.into());
     }
     let pin = pin.as_deref().unwrap_or(Path::new(DEFAULT_PIN));
-    let _claim = daemon::lock_pin(&request.socket, pin)?;
-    let removed = pin.exists() && bpf::Director::remove(pin)?;
+    let removed = bpf::Director::remove(pin)?;
     output::detached(&Detached { pin, removed }, request.json)
 }

@@ -1,7 +1,5 @@
 //! The data path as the daemon sees it: tables, and interfaces that the program is attached to.
 
-use std::path::PathBuf;
-
 use lb_common::MacAddress;
 
 pub use crate::bpf::Attachment;
@@ -37,13 +35,12 @@ pub trait DataPlane: Send {
 /// The data path in the kernel, pinned in a directory.
 pub struct KernelDataPlane {
     director: Director,
-    pin: PathBuf,
 }
 
 impl KernelDataPlane {
     /// Opens or makes what is pinned where the options say.
     pub fn open(options: &crate::bpf::Options) -> Result<Self, DataPlaneError> {
-        Ok(Self { director: Director::open(options)?, pin: options.pin.clone() })
+        Ok(Self { director: Director::open(options)? })
     }
 }
 
@@ -71,7 +68,6 @@ impl DataPlane for KernelDataPlane {
     }
 
     fn remove(&mut self) -> Result<(), DataPlaneError> {
-        Director::remove(&self.pin)?;
-        Ok(())
+        Ok(self.director.remove_all()?)
     }
 }

@@ -7,10 +7,10 @@
 mod control;
 mod data_plane;
 mod error;
-mod lock;
 mod network;
 mod report;
 mod server;
+mod socket;
 
 use std::{collections::BTreeSet, path::PathBuf, time::Duration};
 
@@ -19,8 +19,8 @@ use tokio::{net::UnixListener, sync::mpsc};
 pub use control::{Candidate, Control, servers};
 pub use data_plane::{Attachment, DataPlane, DataPlaneError, KernelDataPlane};
 pub use error::DaemonError;
-pub use lock::{Claim, listen, lock_pin};
 pub use network::{KernelNetwork, Network, View};
+pub use socket::{SocketName, listen};
 
 use self::server::{Reply, Request};
 use crate::{
@@ -46,8 +46,8 @@ const FAREWELL: Duration = Duration::from_secs(1);
 /// Runs the daemon until `stop` is done or a client asks it to detach.
 ///
 /// `open` makes the data path; it is called once the configuration is known to be valid, the
-/// interfaces to be there, and no other daemon to run. `ready` is called when packets are
-/// balanced and the socket can be connected to.
+/// interfaces to be there, and no other daemon to listen. `ready` is called when packets are
+/// balanced and requests are answered.
 pub async fn run<D, N>(
     options: &Options,
     mut network: N,
@@ -63,7 +63,8 @@ where
     let name = file.path().display().to_string();
     let config = Config::parse(file.text(), &name, &options.overrides)?;
     let socket = config.settings.socket.clone();
-    let claim = Claim::take(&socket, &config.settings.pin)?;
+    // Whoever connects from now on waits for the answer until packets are balanced.
+    let (listener, name_of_socket) = listen(&socket)?;
     let view = network.view().await?;
     for interface in &config.interfaces {
         control::require_link(&view, interface)?;
@@ -75,7 +76,7 @@ where
     let mut control = Control::start(plane, file, overrides, config, view)?;
 
     let failed = |source| DaemonError::Socket { path: socket.clone(), source };
-    let listener = UnixListener::from_std(listen(&socket)?).map_err(failed)?;
+    let listener = UnixListener::from_std(listener).map_err(failed)?;
     let (requests, mut asked) = mpsc::channel(16);
     let (farewell, leave) = tokio::sync::oneshot::channel::<()>();
     let app = server::router(requests);
@@ -106,11 +107,10 @@ where
         }
     }
     // Whoever comes now finds no daemon; whoever was answered gets the answer.
-    let _ = std::fs::remove_file(&socket);
+    drop(name_of_socket);
     drop(asked);
     let _ = farewell.send(());
     let _ = tokio::time::timeout(FAREWELL, serving).await;
-    drop(claim);
     Ok(())
 }
 
