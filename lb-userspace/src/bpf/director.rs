@@ -59,7 +59,7 @@ pub struct Attachment {
 
 impl From<LinkPin> for Attachment {
     fn from(pin: LinkPin) -> Self {
-        let LinkPin { mode, index, interface } = pin;
+        let LinkPin { mode, index, slot: _, interface } = pin;
         Self { interface, index, mode }
     }
 }
@@ -143,37 +143,40 @@ impl Director {
     /// without losing a packet. Whether it was the latter.
     ///
     /// # Errors
-    /// When the slot is beyond the interface table, or the kernel refuses.
-    pub fn attach(
-        &mut self,
-        interface: &str,
-        index: u32,
-        mac: MacAddress,
-        slot: u32,
-        mode: Mode,
-    ) -> Result<bool, BpfError> {
-        let pin = LinkPin { mode, index, interface: interface.into() };
-        if slot >= INTERFACES {
+    /// When there are too many interfaces, or the kernel refuses; what was attached before still
+    /// is then.
+    pub fn attach(&mut self, attachment: &Attachment, mac: MacAddress) -> Result<bool, BpfError> {
+        let Attachment { interface, index, mode } = attachment;
+        let directory = self.options.pin.clone();
+        let pinned = LinkPin::list(&directory)?;
+        let Some(pin) = LinkPin::assign(&pinned, interface, *index, *mode, INTERFACES) else {
             return Err(BpfError::Attach {
-                interface: interface.into(),
-                mode,
+                interface: interface.clone(),
+                mode: *mode,
                 hint: "a director takes at most 64 interfaces",
                 source: std::io::Error::from(std::io::ErrorKind::InvalidInput).into(),
             });
-        }
-        let stale = LinkPin::list(&self.options.pin)?
-            .into_iter()
-            .filter(|other| other.interface == interface && *other != pin);
-        for other in stale {
-            pin::remove(&other.path(&self.options.pin))?;
-        }
-        self.store.set_interface(slot, Interface { mac, reserved: 0 });
-        let mut program = self.load(slot)?;
-        let adopted = link::attach(&mut program, &self.options.pin, &pin)?;
+        };
+        self.store.set_interface(pin.slot, Interface { mac, reserved: 0 });
+        // Before anything is detached: loading takes the longest and fails the likeliest.
+        let mut program = self.load(pin.slot)?;
+        let adopted = link::attach_alone(&mut program, &directory, &pin, pinned)?;
         if self.options.debug {
             log_from(&mut program);
         }
         Ok(adopted)
+    }
+
+    /// Writes the MAC address that an attached interface has from now on.
+    ///
+    /// # Errors
+    /// When the pin directory cannot be read.
+    pub fn set_mac(&mut self, attachment: &Attachment, mac: MacAddress) -> Result<(), BpfError> {
+        let pinned = LinkPin::list(&self.options.pin)?;
+        for pin in pinned.into_iter().filter(|pin| Attachment::from(pin.clone()) == *attachment) {
+            self.store.set_interface(pin.slot, Interface { mac, reserved: 0 });
+        }
+        Ok(())
     }
 
     /// Where the program is attached.

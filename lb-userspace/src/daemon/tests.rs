@@ -84,7 +84,6 @@ impl DataPlane for FakePlane {
         &mut self,
         attachment: &Attachment,
         _mac: MacAddress,
-        _slot: u32,
     ) -> Result<bool, DataPlaneError> {
         if attachment.interface == "bad0" {
             return Err("bad0 has no XDP".into());
@@ -94,6 +93,10 @@ impl DataPlane for FakePlane {
         attached.retain(|other| other.interface != attachment.interface);
         attached.push(attachment.clone());
         Ok(adopted)
+    }
+
+    fn set_mac(&mut self, _: &Attachment, _: MacAddress) -> Result<(), DataPlaneError> {
+        Ok(())
     }
 
     fn detach(&mut self, interface: &str) -> Result<(), DataPlaneError> {
