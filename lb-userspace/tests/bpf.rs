@@ -2,6 +2,7 @@
 
 use std::{
     collections::BTreeSet,
+    fs, io,
     path::{Path, PathBuf},
     process,
 };
@@ -32,6 +33,15 @@ impl Pins {
 
     fn options(&self, capacity: Capacity) -> Options {
         Options { pin: self.0.clone(), capacity, icmp_limit: 10, debug: false }
+    }
+
+    fn names(&self) -> Vec<String> {
+        let entries = fs::read_dir(&self.0).expect("readable");
+        let name = |entry: io::Result<fs::DirEntry>| entry.expect("readable").file_name();
+        let mut names: Vec<_> =
+            entries.map(|entry| name(entry).to_string_lossy().into_owned()).collect();
+        names.sort();
+        names
     }
 }
 
@@ -126,4 +136,20 @@ fn flows_in_a_half_full_table_displace_nobody() {
     }
     let counters = director.store().counters(0).expect("counters");
     assert_eq!((counters.flows, counters.packets), (2048, 4096));
+}
+
+#[test]
+fn a_pin_directory_has_one_director_and_no_lock_file() {
+    let pins = Pins::new("lock");
+    let first = Director::open(&pins.options(CAPACITY)).expect("maps");
+    let before = pins.names();
+    let second = Director::open(&pins.options(CAPACITY)).err().expect("a refusal");
+    assert!(matches!(second, BpfError::InUse { .. }), "{second}");
+    assert!(second.to_string().contains(&format!("pid {}", process::id())), "{second}");
+    let removal = Director::remove(&pins.0).expect_err("a refusal");
+    assert!(matches!(removal, BpfError::InUse { .. }), "{removal}");
+    assert_eq!(pins.names(), before);
+    assert!(before.iter().all(|name| !name.contains("lock")), "{before:?}");
+    drop(first);
+    drop(Director::open(&pins.options(CAPACITY)).expect("free again"));
 }

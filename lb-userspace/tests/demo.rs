@@ -211,10 +211,10 @@ fn demo_without_root_says_so_and_does_nothing() {
     // A copy where every user may go; the build directory may be closed to others.
     let folder = tempfile::tempdir().expect("a folder");
     let program = folder.path().join("tunlb");
-    std::fs::copy(env!("CARGO_BIN_EXE_tunlb"), &program).expect("a copy of the program");
+    fs::copy(env!("CARGO_BIN_EXE_tunlb"), &program).expect("a copy of the program");
     for path in [folder.path(), &program] {
         let everyone = std::os::unix::fs::PermissionsExt::from_mode(0o755);
-        std::fs::set_permissions(path, everyone).expect("open to all");
+        fs::set_permissions(path, everyone).expect("open to all");
     }
     let mut command = Command::new(program);
     command.args(["demo", "--prefix", &demo.prefix]);

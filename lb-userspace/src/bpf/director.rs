@@ -19,6 +19,7 @@ use super::{
     BpfError, Loaded, Mode,
     layout::{self, INTERFACES},
     link::{self, LinkPin},
+    lock::PinLock,
     maps::MapStore,
     object, pin,
 };
@@ -37,8 +38,9 @@ pub struct Options {
     pub debug: bool,
 }
 
-/// The director's data path.
+/// The director's data path; nobody else can open the same while this value is there.
 pub struct Director {
+    _lock: PinLock,
     options: Options,
     settings: Settings,
     store: MapStore,
@@ -57,7 +59,7 @@ pub struct Attachment {
 
 impl From<LinkPin> for Attachment {
     fn from(pin: LinkPin) -> Self {
-        let LinkPin { mode, index, interface } = pin;
+        let LinkPin { mode, index, slot: _, interface } = pin;
         Self { interface, index, mode }
     }
 }
@@ -66,7 +68,7 @@ impl Director {
     /// Opens the maps pinned in a directory, or makes them. Attaches nothing.
     ///
     /// # Errors
-    /// When not privileged, when the directory cannot hold pins, or when what is pinned there was
+    /// When not privileged, when the directory cannot hold pins or is another director's, or when what is pinned there was
     /// made with other sizes or by another version; nothing is changed then.
     pub fn open(options: &Options) -> Result<Self, BpfError> {
         let options = options.clone();
@@ -74,7 +76,12 @@ impl Director {
         if !nix::unistd::geteuid().is_root() {
             return Err(BpfError::NotPrivileged);
         }
-        pin::prepare(directory)?;
+        let lock = loop {
+            pin::prepare(directory)?;
+            if let Some(lock) = PinLock::take(directory)? {
+                break lock;
+            }
+        };
         let layouts = layout::director(&options.capacity);
         let pinned = pin::names(directory)?;
         for layout in layouts.iter().filter(|layout| pinned.iter().any(|name| name == layout.name))
@@ -86,7 +93,8 @@ impl Director {
             Some(settings) => settings,
             None => Settings { layout: LAYOUT, flow_sets, seed: random_seed()? },
         };
-        let director = Self { store: Self::create(&options, &settings)?, options, settings };
+        let store = Self::create(&options, &settings)?;
+        let director = Self { _lock: lock, store, options, settings };
         // Made or found: every map is what this program was built for.
         for layout in &layouts {
             layout::check(&director.options.pin, layout)?;
@@ -135,37 +143,40 @@ impl Director {
     /// without losing a packet. Whether it was the latter.
     ///
     /// # Errors
-    /// When the slot is beyond the interface table, or the kernel refuses.
-    pub fn attach(
-        &mut self,
-        interface: &str,
-        index: u32,
-        mac: MacAddress,
-        slot: u32,
-        mode: Mode,
-    ) -> Result<bool, BpfError> {
-        let pin = LinkPin { mode, index, interface: interface.into() };
-        if slot >= INTERFACES {
+    /// When there are too many interfaces, or the kernel refuses; what was attached before still
+    /// is then.
+    pub fn attach(&mut self, attachment: &Attachment, mac: MacAddress) -> Result<bool, BpfError> {
+        let Attachment { interface, index, mode } = attachment;
+        let directory = self.options.pin.clone();
+        let pinned = LinkPin::list(&directory)?;
+        let Some(pin) = LinkPin::assign(&pinned, interface, *index, *mode, INTERFACES) else {
             return Err(BpfError::Attach {
-                interface: interface.into(),
-                mode,
+                interface: interface.clone(),
+                mode: *mode,
                 hint: "a director takes at most 64 interfaces",
                 source: std::io::Error::from(std::io::ErrorKind::InvalidInput).into(),
             });
-        }
-        let stale = LinkPin::list(&self.options.pin)?
-            .into_iter()
-            .filter(|other| other.interface == interface && *other != pin);
-        for other in stale {
-            pin::remove(&other.path(&self.options.pin))?;
-        }
-        self.store.set_interface(slot, Interface { mac, reserved: 0 });
-        let mut program = self.load(slot)?;
-        let adopted = link::attach(&mut program, &self.options.pin, &pin)?;
+        };
+        self.store.set_interface(pin.slot, Interface { mac, reserved: 0 });
+        // Before anything is detached: loading takes the longest and fails the likeliest.
+        let mut program = self.load(pin.slot)?;
+        let adopted = link::attach_alone(&mut program, &directory, &pin, pinned)?;
         if self.options.debug {
             log_from(&mut program);
         }
         Ok(adopted)
+    }
+
+    /// Writes the MAC address that an attached interface has from now on.
+    ///
+    /// # Errors
+    /// When the pin directory cannot be read.
+    pub fn set_mac(&mut self, attachment: &Attachment, mac: MacAddress) -> Result<(), BpfError> {
+        let pinned = LinkPin::list(&self.options.pin)?;
+        for pin in pinned.into_iter().filter(|pin| Attachment::from(pin.clone()) == *attachment) {
+            self.store.set_interface(pin.slot, Interface { mac, reserved: 0 });
+        }
+        Ok(())
     }
 
     /// Where the program is attached.
@@ -194,23 +205,36 @@ impl Director {
         &mut self.store
     }
 
-    /// Removes everything that is pinned in a directory: programs, flows, counters. Whether there
-    /// was anything.
+    /// Removes everything that is pinned: programs, flows, counters.
     ///
     /// # Errors
     /// When a pin cannot be removed, or the directory holds something else besides.
-    pub fn remove(directory: &Path) -> Result<bool, BpfError> {
-        let names = pin::names(directory)?;
-        for link in LinkPin::list(directory)? {
-            pin::remove(&link.path(directory))?;
-        }
-        let any_size = Capacity { services: 0, real_servers: 0, lookup: 0, vips: 0, flows: 0 };
-        for layout in layout::director(&any_size) {
-            pin::remove(&directory.join(layout.name))?;
-        }
-        pin::remove_directory(directory)?;
-        Ok(!names.is_empty())
+    pub fn remove_all(&mut self) -> Result<(), BpfError> {
+        remove_pins(&self.options.pin)
     }
+
+    /// Removes everything that a director that runs no more has pinned in a directory. Whether
+    /// there was anything.
+    ///
+    /// # Errors
+    /// As [`Director::remove_all`], and when a director uses the directory.
+    pub fn remove(directory: &Path) -> Result<bool, BpfError> {
+        let Some(_lock) = PinLock::take(directory)? else { return Ok(false) };
+        let any = !pin::names(directory)?.is_empty();
+        remove_pins(directory)?;
+        Ok(any)
+    }
+}
+
+fn remove_pins(directory: &Path) -> Result<(), BpfError> {
+    for link in LinkPin::list(directory)? {
+        pin::remove(&link.path(directory))?;
+    }
+    let any_size = Capacity { services: 0, real_servers: 0, lookup: 0, vips: 0, flows: 0 };
+    for layout in layout::director(&any_size) {
+        pin::remove(&directory.join(layout.name))?;
+    }
+    pin::remove_directory(directory)
 }
 
 /// Where the program pinned in a directory is attached.

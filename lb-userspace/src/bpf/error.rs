@@ -19,6 +19,17 @@ pub enum BpfError {
         #[source]
         source: io::Error,
     },
+    /// Another process has the pin directory.
+    #[error(
+        "another director uses {} ({holder}); stop it first, or give this one another directory with --pin",
+        path.display()
+    )]
+    InUse {
+        /// The directory.
+        path: PathBuf,
+        /// Its process, as far as it is known.
+        holder: String,
+    },
     /// A pinned map was made by something else.
     #[error(
         "pinned map {} has {found}, this tunlb wants {wanted}: it was made by another version or \

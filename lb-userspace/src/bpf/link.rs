@@ -32,11 +32,14 @@ impl fmt::Display for Mode {
     }
 }
 
-/// A pinned link's name tells what it is of: mode, interface index, interface name.
+/// A pinned link's name tells what it is of: mode, interface index, the interface's slot in the
+/// table of interfaces, interface name.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct LinkPin {
     pub(super) mode: Mode,
     pub(super) index: u32,
+    /// Which the pinned program has built in.
+    pub(super) slot: u32,
     pub(super) interface: String,
 }
 
@@ -46,7 +49,7 @@ impl LinkPin {
     fn name(&self) -> String {
         // Interface names may hold a dot (eth0.100), which bpffs refuses in names.
         let interface = self.interface.replace('.', "%");
-        format!("{PREFIX}-{}-{}-{interface}", self.mode, self.index)
+        format!("{PREFIX}-{}-{}-{}-{interface}", self.mode, self.index, self.slot)
     }
 
     pub(super) fn path(&self, directory: &Path) -> PathBuf {
@@ -54,7 +57,7 @@ impl LinkPin {
     }
 
     fn parse(name: &str) -> Option<Self> {
-        let mut parts = name.splitn(4, '-');
+        let mut parts = name.splitn(5, '-');
         let is_link = parts.next()? == PREFIX;
         let mode = match parts.next()? {
             "native" => Mode::Native,
@@ -62,8 +65,26 @@ impl LinkPin {
             _ => return None,
         };
         let index = parts.next()?.parse().ok()?;
+        let slot = parts.next()?.parse().ok()?;
         let interface = parts.next()?.replace('%', ".");
-        is_link.then_some(Self { mode, index, interface })
+        is_link.then_some(Self { mode, index, slot, interface })
+    }
+
+    /// The pin for an interface among those that are there: its slot stays the same as long as it
+    /// is attached; a new one gets the lowest free slot. None when all slots are taken.
+    pub(super) fn assign(
+        pinned: &[Self],
+        interface: &str,
+        index: u32,
+        mode: Mode,
+        slots: u32,
+    ) -> Option<Self> {
+        let same = |pin: &&Self| pin.index == index && pin.interface == interface;
+        let slot = match pinned.iter().find(same) {
+            Some(pin) => pin.slot,
+            None => (0..slots).find(|slot| pinned.iter().all(|pin| pin.slot != *slot))?,
+        };
+        Some(Self { mode, index, slot, interface: interface.into() })
     }
 
     /// Every link pinned in a directory.
@@ -118,6 +139,36 @@ pub(super) fn attach(
     Ok(false)
 }
 
+/// Attaches a program as [`attach`] does, and unpins what else is `pinned` for the same interface
+/// name: another mode, or another interface that had the name before.
+///
+/// The kernel has one mode per interface, so a link of another mode must go first; it comes back
+/// if the new mode is refused. Whoever is killed in between attaches when started again.
+pub(super) fn attach_alone(
+    program: &mut Loaded,
+    directory: &Path,
+    pin: &LinkPin,
+    pinned: Vec<LinkPin>,
+) -> Result<bool, BpfError> {
+    let others = pinned.into_iter().filter(|other| other.interface == pin.interface);
+    let others = others.filter(|other| other != pin);
+    let (modes, namesakes): (Vec<_>, Vec<_>) = others.partition(|other| other.index == pin.index);
+    for other in &modes {
+        pin::remove(&other.path(directory))?;
+    }
+    let attached = attach(program, directory, pin);
+    if attached.is_err() {
+        for other in &modes {
+            attach(program, directory, other)?;
+        }
+    }
+    let adopted = attached?;
+    for other in namesakes {
+        pin::remove(&other.path(directory))?;
+    }
+    Ok(adopted)
+}
+
 fn replace(program: &mut Loaded, path: &Path) -> Result<(), ProgramError> {
     let invalid = |error: Box<dyn std::error::Error + Send + Sync>| {
         ProgramError::IOError(io::Error::new(io::ErrorKind::InvalidData, error))
@@ -159,9 +210,31 @@ mod tests {
 
     #[test]
     fn a_pin_name_survives_dots_and_dashes_in_interface_names() {
-        let pin = LinkPin { mode: Mode::Generic, index: 7, interface: "br-lan.100".into() };
-        assert_eq!(pin.name(), "xdp-generic-7-br-lan%100");
+        let pin =
+            LinkPin { mode: Mode::Generic, index: 7, slot: 63, interface: "br-lan.100".into() };
+        assert_eq!(pin.name(), "xdp-generic-7-63-br-lan%100");
         assert_eq!(LinkPin::parse(&pin.name()), Some(pin));
         assert_eq!(LinkPin::parse("FLOWS"), None);
+    }
+
+    #[test]
+    fn an_attached_interface_keeps_its_slot_and_a_new_one_gets_the_lowest_free() {
+        let pin = |slot, interface: &str, index| LinkPin {
+            mode: Mode::Native,
+            index,
+            slot,
+            interface: interface.into(),
+        };
+        let pinned = [pin(0, "a", 2), pin(2, "c", 4)];
+        let slot = |interface: &str, index, mode| {
+            LinkPin::assign(&pinned, interface, index, mode, 4).map(|pin| pin.slot)
+        };
+        assert_eq!(slot("c", 4, Mode::Native), Some(2));
+        assert_eq!(slot("c", 4, Mode::Generic), Some(2));
+        assert_eq!(slot("b", 3, Mode::Native), Some(1));
+        // Another interface of the same name: the program of the old one may still run somewhere.
+        assert_eq!(slot("a", 9, Mode::Native), Some(1));
+        let full = [pin(0, "a", 2), pin(1, "b", 3)];
+        assert_eq!(LinkPin::assign(&full, "c", 4, Mode::Native, 2), None);
     }
 }

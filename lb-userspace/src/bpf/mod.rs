@@ -6,6 +6,7 @@ mod director;
 mod error;
 mod layout;
 mod link;
+mod lock;
 mod maps;
 mod object;
 mod pass;

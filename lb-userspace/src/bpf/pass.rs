@@ -39,6 +39,7 @@ pub fn attach_pass(interface: &str) -> Result<Pass, BpfError> {
 pub fn pin_pass(interface: &str, index: u32, directory: &Path) -> Result<(), BpfError> {
     pin::prepare(directory)?;
     let mut program = object::PASS.program(&mut EbpfLoader::new())?;
-    let pin = LinkPin { mode: Mode::Native, index, interface: interface.into() };
+    // The program has no table of interfaces.
+    let pin = LinkPin { mode: Mode::Native, index, slot: 0, interface: interface.into() };
     link::attach(&mut program, directory, &pin).map(drop)
 }

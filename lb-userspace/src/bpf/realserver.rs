@@ -87,7 +87,8 @@ fn attach(interface: &str, vips: &BTreeSet<Ipv4Addr>, mode: Mode) -> Result<(), 
     })?;
     let directory = directory(interface)?;
     pin::prepare(&directory)?;
-    let pin = LinkPin { mode, index, interface: interface.into() };
+    // The program has no table of interfaces.
+    let pin = LinkPin { mode, index, slot: 0, interface: interface.into() };
     let attached = LinkPin::list(&directory)?;
     let result = attach_at(&directory, &pin, vips);
     if result.is_err() && attached.is_empty() {
@@ -100,11 +101,8 @@ fn attach(interface: &str, vips: &BTreeSet<Ipv4Addr>, mode: Mode) -> Result<(), 
 fn attach_at(directory: &Path, pin: &LinkPin, vips: &BTreeSet<Ipv4Addr>) -> Result<(), BpfError> {
     let ends = host_addresses(vips)?;
     let mut program = load(directory)?;
-    for other in LinkPin::list(directory)?.iter().filter(|other| *other != pin) {
-        pin::remove(&other.path(directory))?;
-    }
     fill(directory, &ends, vips)?;
-    link::attach(&mut program, directory, pin)?;
+    link::attach_alone(&mut program, directory, pin, LinkPin::list(directory)?)?;
     Ok(())
 }
 

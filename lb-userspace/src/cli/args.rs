@@ -5,7 +5,7 @@ use std::{net::Ipv4Addr, path::PathBuf};
 use clap::{Args, Parser, Subcommand};
 
 use crate::{
-    config::{DEFAULT_PATH, Scheduler, ServiceAddress, Weight, unicast},
+    config::{DEFAULT_PATH, DEFAULT_SOCKET, Scheduler, ServiceAddress, Weight, unicast},
     demo, realserver,
 };
 
@@ -18,12 +18,6 @@ use crate::{
 #[derive(Clone, Debug, Parser)]
 #[command(name = "tunlb", version)]
 pub struct Cli {
-    /// The director's socket [default: /run/tunlb/tunlb.sock]
-    ///
-    /// `tunlb director` listens on it (before what its configuration says); every other command
-    /// that asks the director connects to it.
-    #[arg(long, global = true, value_name = "PATH")]
-    pub socket: Option<PathBuf>,
     /// What to do.
     #[command(subcommand)]
     pub command: Command,
@@ -59,7 +53,7 @@ pub enum Command {
     /// With the mode in which the program is attached, who answers for each VIP (owned: the
     /// director's program; local: the director's kernel), and each real server's next hop or why
     /// it has none.
-    List(OutputArgs),
+    List(RequestArgs),
     /// Show what was counted: every verdict's reason, and traffic per service and server
     Stats(StatsArgs),
     /// Show what `apply` would change, and change nothing
@@ -81,9 +75,12 @@ pub enum Command {
     DemoHttp(demo::http::Args),
 }
 
-/// How to print.
-#[derive(Clone, Copy, Debug, Args)]
-pub struct OutputArgs {
+/// Which director to ask, and how to print what it says.
+#[derive(Clone, Debug, Args)]
+pub struct RequestArgs {
+    /// The socket of the director to ask
+    #[arg(long, value_name = "PATH", default_value = DEFAULT_SOCKET)]
+    pub socket: PathBuf,
     /// Print JSON
     #[arg(long)]
     pub json: bool,
@@ -106,6 +103,9 @@ pub struct DirectorArgs {
     /// On a BPF file system. Two directors on one host need two.
     #[arg(long, value_name = "DIR")]
     pub pin: Option<PathBuf>,
+    /// The socket to listen on, instead of the file's `socket`
+    #[arg(long, value_name = "PATH")]
+    pub socket: Option<PathBuf>,
     /// Attach in generic mode: for drivers without XDP, and slow
     #[arg(long)]
     pub generic: bool,
@@ -122,6 +122,9 @@ pub struct DetachArgs {
     /// The directory of the pins [default: the running director's, else /sys/fs/bpf/tunlb]
     #[arg(long, value_name = "DIR")]
     pub pin: Option<PathBuf>,
+    /// Whom to ask.
+    #[command(flatten)]
+    pub request: RequestArgs,
 }
 
 /// What to do with a virtual service.
@@ -137,7 +140,7 @@ pub enum ServiceCommand {
         #[arg(long, default_value = "rr")]
         scheduler: Scheduler,
         #[command(flatten)]
-        output: OutputArgs,
+        request: RequestArgs,
     },
     /// Change a virtual service's scheduler
     Edit {
@@ -147,14 +150,14 @@ pub enum ServiceCommand {
         #[arg(long)]
         scheduler: Scheduler,
         #[command(flatten)]
-        output: OutputArgs,
+        request: RequestArgs,
     },
     /// Delete a virtual service with its servers and flows
     Delete {
         /// The service: tcp:VIP:PORT or udp:VIP:PORT
         service: ServiceAddress,
         #[command(flatten)]
-        output: OutputArgs,
+        request: RequestArgs,
     },
 }
 
@@ -172,7 +175,7 @@ pub enum ServerCommand {
         #[arg(long, default_value = "1")]
         weight: Weight,
         #[command(flatten)]
-        output: OutputArgs,
+        request: RequestArgs,
     },
     /// Change a real server's weight
     ///
@@ -187,7 +190,7 @@ pub enum ServerCommand {
         #[arg(long)]
         weight: Weight,
         #[command(flatten)]
-        output: OutputArgs,
+        request: RequestArgs,
     },
     /// Delete a real server with its flows
     Delete {
@@ -197,19 +200,19 @@ pub enum ServerCommand {
         #[arg(value_parser = unicast)]
         server: Ipv4Addr,
         #[command(flatten)]
-        output: OutputArgs,
+        request: RequestArgs,
     },
 }
 
 /// Which statistics.
-#[derive(Clone, Copy, Debug, Args)]
+#[derive(Clone, Debug, Args)]
 pub struct StatsArgs {
     /// Show reasons that were never counted, too
     #[arg(long)]
     pub all: bool,
-    /// How to print.
+    /// Whom to ask.
     #[command(flatten)]
-    pub output: OutputArgs,
+    pub request: RequestArgs,
 }
 
 /// Which configuration.
@@ -217,9 +220,9 @@ pub struct StatsArgs {
 pub struct FileArgs {
     /// A configuration file [default: the director's own, as it stands on disk]
     pub file: Option<PathBuf>,
-    /// How to print.
+    /// Whom to ask.
     #[command(flatten)]
-    pub output: OutputArgs,
+    pub request: RequestArgs,
 }
 
 #[cfg(test)]
@@ -243,6 +246,35 @@ mod tests {
             command.get_subcommands().for_each(explained);
         }
         explained(&Cli::command());
+    }
+
+    #[test]
+    fn those_that_use_the_socket_have_a_flag_for_it_and_no_others() {
+        fn takes_socket(line: &str) -> bool {
+            let flag = ["--socket", "/run/x.sock"];
+            match Cli::try_parse_from(line.split(' ').chain(flag)) {
+                Ok(_) => true,
+                Err(error) => {
+                    assert_eq!(error.kind(), clap::error::ErrorKind::UnknownArgument, "{line}");
+                    false
+                }
+            }
+        }
+        for line in [
+            "tunlb director",
+            "tunlb detach",
+            "tunlb list",
+            "tunlb stats",
+            "tunlb plan",
+            "tunlb apply",
+            "tunlb service delete tcp:10.0.0.9:80",
+            "tunlb server delete tcp:10.0.0.9:80 10.1.0.1",
+        ] {
+            assert!(takes_socket(line), "{line}");
+        }
+        for line in ["tunlb demo", "tunlb realserver check", "tunlb realserver up 10.0.0.9"] {
+            assert!(!takes_socket(line), "{line}");
+        }
     }
 
     #[test]

@@ -1,25 +1,25 @@
 //! `tunlb director` and `tunlb detach`.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::{
     CliError,
     args::{DetachArgs, DirectorArgs},
-    output,
+    output::{self, Detached},
 };
 use crate::{
     api::{Changes, State},
     bpf,
-    client::{Client, ClientError},
-    config::{Config, DEFAULT_PIN, DEFAULT_SOCKET, Overrides},
+    client::ClientError,
+    config::{Config, DEFAULT_PIN, Overrides},
     daemon::{self, DaemonError, KernelDataPlane, KernelNetwork},
 };
 
 /// Runs the daemon until it is told to end.
-pub(super) fn run(args: DirectorArgs, socket: Option<PathBuf>) -> Result<(), CliError> {
-    let DirectorArgs { config, interfaces, pin, generic, debug } = args;
+pub(super) fn run(args: DirectorArgs) -> Result<(), CliError> {
+    let DirectorArgs { config, interfaces, socket, pin, generic, debug } = args;
     if !nix::unistd::geteuid().is_root() {
         return Err(DaemonError::NotRoot.into());
     }
@@ -70,16 +70,13 @@ fn ready(config: &Config) {
 }
 
 /// Removes the data path, with the daemon's help if one runs.
-pub(super) async fn detach(
-    args: &DetachArgs,
-    socket: Option<PathBuf>,
-    client: &Client,
-) -> Result<(), CliError> {
+pub(super) async fn detach(args: &DetachArgs) -> Result<(), CliError> {
+    let DetachArgs { pin, request } = args;
+    let client = request.client();
     match client.get::<State>("/v1/state").await {
-        Ok(state) if args.pin.as_ref().is_none_or(|pin| *pin == state.pin) => {
+        Ok(state) if pin.as_ref().is_none_or(|pin| *pin == state.pin) => {
             let _: Changes = client.request(hyper::Method::POST, "/v1/detach", None::<&()>).await?;
-            output::print(format_args!("detached; removed {}\n", state.pin.display()))?;
-            return Ok(());
+            return output::detached(&Detached { pin: &state.pin, removed: true }, request.json);
         }
         // Another director's, which has nothing to do with the pins that were named.
         Ok(_) | Err(ClientError::NoDaemon { .. }) => {}
@@ -88,11 +85,7 @@ pub(super) async fn detach(
     if !nix::unistd::geteuid().is_root() {
         return Err(bpf::BpfError::NotPrivileged.into());
     }
-    let pin = args.pin.as_deref().unwrap_or(Path::new(DEFAULT_PIN));
-    let socket = socket.unwrap_or_else(|| DEFAULT_SOCKET.into());
-    let _claim = daemon::lock_pin(&socket, pin)?;
-    let removed = pin.exists() && bpf::Director::remove(pin)?;
-    let what = if removed { "detached; removed" } else { "nothing is pinned in" };
-    output::print(format_args!("{what} {}\n", pin.display()))?;
-    Ok(())
+    let pin = pin.as_deref().unwrap_or(Path::new(DEFAULT_PIN));
+    let removed = bpf::Director::remove(pin)?;
+    output::detached(&Detached { pin, removed }, request.json)
 }

@@ -10,12 +10,7 @@ use std::process::ExitCode;
 pub use args::Cli;
 
 use self::args::Command;
-use crate::{
-    bpf::XdpUnwrapper,
-    client::{Client, ClientError},
-    daemon::DaemonError,
-    demo, realserver,
-};
+use crate::{bpf::XdpUnwrapper, client::ClientError, daemon::DaemonError, demo, realserver};
 
 /// Why a command failed.
 #[derive(Debug, thiserror::Error)]
@@ -61,17 +56,16 @@ impl CliError {
 
 /// Does what the command line says.
 pub fn run(cli: Cli) -> Result<ExitCode, CliError> {
-    let Cli { socket, command } = cli;
-    let client = Client::new(socket.as_deref().unwrap_or(crate::config::DEFAULT_SOCKET.as_ref()));
+    let Cli { command } = cli;
     let done = match command {
-        Command::Director(args) => director::run(args, socket),
-        Command::Detach(args) => one_thread()?.block_on(director::detach(&args, socket, &client)),
-        Command::Service(args) => one_thread()?.block_on(remote::service(&client, args)),
-        Command::Server(args) => one_thread()?.block_on(remote::server(&client, args)),
-        Command::List(output) => one_thread()?.block_on(remote::list(&client, output)),
-        Command::Stats(args) => one_thread()?.block_on(remote::stats(&client, args)),
-        Command::Plan(args) => one_thread()?.block_on(remote::plan(&client, args)),
-        Command::Apply(args) => one_thread()?.block_on(remote::apply(&client, args)),
+        Command::Director(args) => director::run(args),
+        Command::Detach(args) => one_thread()?.block_on(director::detach(&args)),
+        Command::Service(args) => one_thread()?.block_on(remote::service(args)),
+        Command::Server(args) => one_thread()?.block_on(remote::server(args)),
+        Command::List(request) => one_thread()?.block_on(remote::list(&request)),
+        Command::Stats(args) => one_thread()?.block_on(remote::stats(&args)),
+        Command::Plan(args) => one_thread()?.block_on(remote::plan(args)),
+        Command::Apply(args) => one_thread()?.block_on(remote::apply(args)),
         Command::Realserver(args) => {
             let done = one_thread()?.block_on(realserver::run(args, &XdpUnwrapper));
             return done.map_err(CliError::from);

@@ -3,15 +3,13 @@
 use std::{
     fmt,
     io::{self, Write},
+    path::Path,
 };
 
 use comfy_table::{CellAlignment, Table, presets};
 use serde::Serialize;
 
-use super::{
-    CliError,
-    args::{OutputArgs, StatsArgs},
-};
+use super::CliError;
 use crate::api::{Changes, FlowTable, Interface, Server, Service, State, Stats, Traffic};
 
 /// Prints, and reports a reader that has gone instead of panicking.
@@ -27,8 +25,8 @@ fn json<T: Serialize>(value: &T) -> Result<(), CliError> {
     print(format_args!("{text}\n"))
 }
 
-pub(super) fn changes(changes: &Changes, output: OutputArgs) -> Result<(), CliError> {
-    if output.json {
+pub(super) fn changes(changes: &Changes, as_json: bool) -> Result<(), CliError> {
+    if as_json {
         return json(changes);
     }
     if changes.changes.is_empty() {
@@ -38,15 +36,33 @@ pub(super) fn changes(changes: &Changes, output: OutputArgs) -> Result<(), CliEr
     print(format_args!("{}\n", lines.join("\n")))
 }
 
-pub(super) fn state(state: &State, output: OutputArgs) -> Result<(), CliError> {
-    if output.json { json(state) } else { print(format_args!("{}", StateText(state))) }
+/// What `detach` did.
+#[derive(Debug, Serialize)]
+pub(super) struct Detached<'a> {
+    /// The directory of the pins.
+    pub(super) pin: &'a Path,
+    /// Whether there was anything in it.
+    pub(super) removed: bool,
 }
 
-pub(super) fn stats(stats: &Stats, args: StatsArgs) -> Result<(), CliError> {
-    if args.output.json {
+pub(super) fn detached(detached: &Detached<'_>, as_json: bool) -> Result<(), CliError> {
+    if as_json {
+        return json(detached);
+    }
+    let Detached { pin, removed } = detached;
+    let what = if *removed { "detached; removed" } else { "nothing is pinned in" };
+    print(format_args!("{what} {}\n", pin.display()))
+}
+
+pub(super) fn state(state: &State, as_json: bool) -> Result<(), CliError> {
+    if as_json { json(state) } else { print(format_args!("{}", StateText(state))) }
+}
+
+pub(super) fn stats(stats: &Stats, all: bool, as_json: bool) -> Result<(), CliError> {
+    if as_json {
         return json(stats);
     }
-    print(format_args!("{}", StatsText(stats, args.all)))
+    print(format_args!("{}", StatsText(stats, all)))
 }
 
 /// A table without borders; columns from `numbers` on are aligned to the right.

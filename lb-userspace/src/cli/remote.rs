@@ -1,12 +1,13 @@
 //! Commands that ask the director.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use hyper::Method;
+use serde::Serialize;
 
 use super::{
     CliError,
-    args::{FileArgs, OutputArgs, ServerCommand, ServiceCommand, StatsArgs},
+    args::{FileArgs, RequestArgs, ServerCommand, ServiceCommand, StatsArgs},
     output,
 };
 use crate::{
@@ -14,68 +15,84 @@ use crate::{
     client::Client,
 };
 
-pub(super) async fn service(client: &Client, command: ServiceCommand) -> Result<(), CliError> {
-    let (changes, output): (Changes, _) = match command {
-        ServiceCommand::Add { service, scheduler, output } => {
-            let body = NewService { address: service, scheduler };
-            (client.request(Method::POST, "/v1/services", Some(&body)).await?, output)
-        }
-        ServiceCommand::Edit { service, scheduler, output } => {
-            let path = format!("/v1/services/{service}");
-            let body = ServicePatch { scheduler };
-            (client.request(Method::PATCH, &path, Some(&body)).await?, output)
-        }
-        ServiceCommand::Delete { service, output } => {
-            let path = format!("/v1/services/{service}");
-            (client.request(Method::DELETE, &path, None::<&()>).await?, output)
-        }
-    };
-    output::changes(&changes, output)
+impl RequestArgs {
+    /// The director to ask.
+    pub(super) fn client(&self) -> Client {
+        Client::new(&self.socket)
+    }
 }
 
-pub(super) async fn server(client: &Client, command: ServerCommand) -> Result<(), CliError> {
-    let (changes, output): (Changes, _) = match command {
-        ServerCommand::Add { service, server, weight, output } => {
+pub(super) async fn service(command: ServiceCommand) -> Result<(), CliError> {
+    match command {
+        ServiceCommand::Add { service, scheduler, request } => {
+            let body = NewService { address: service, scheduler };
+            change(&request, Method::POST, "/v1/services", Some(&body)).await
+        }
+        ServiceCommand::Edit { service, scheduler, request } => {
+            let path = format!("/v1/services/{service}");
+            change(&request, Method::PATCH, &path, Some(&ServicePatch { scheduler })).await
+        }
+        ServiceCommand::Delete { service, request } => {
+            let path = format!("/v1/services/{service}");
+            change(&request, Method::DELETE, &path, None::<&()>).await
+        }
+    }
+}
+
+pub(super) async fn server(command: ServerCommand) -> Result<(), CliError> {
+    match command {
+        ServerCommand::Add { service, server, weight, request } => {
             let path = format!("/v1/services/{service}/servers");
             let body = NewServer { address: server, weight };
-            (client.request(Method::POST, &path, Some(&body)).await?, output)
+            change(&request, Method::POST, &path, Some(&body)).await
         }
-        ServerCommand::Edit { service, server, weight, output } => {
+        ServerCommand::Edit { service, server, weight, request } => {
             let path = format!("/v1/services/{service}/servers/{server}");
-            let body = ServerPatch { weight };
-            (client.request(Method::PATCH, &path, Some(&body)).await?, output)
+            change(&request, Method::PATCH, &path, Some(&ServerPatch { weight })).await
         }
-        ServerCommand::Delete { service, server, output } => {
+        ServerCommand::Delete { service, server, request } => {
             let path = format!("/v1/services/{service}/servers/{server}");
-            (client.request(Method::DELETE, &path, None::<&()>).await?, output)
+            change(&request, Method::DELETE, &path, None::<&()>).await
         }
-    };
-    output::changes(&changes, output)
+    }
 }
 
-pub(super) async fn list(client: &Client, output: OutputArgs) -> Result<(), CliError> {
-    output::state(&client.get::<State>("/v1/state").await?, output)
+pub(super) async fn list(request: &RequestArgs) -> Result<(), CliError> {
+    output::state(&request.client().get::<State>("/v1/state").await?, request.json)
 }
 
-pub(super) async fn stats(client: &Client, args: StatsArgs) -> Result<(), CliError> {
-    output::stats(&client.get::<Stats>("/v1/stats").await?, args)
+pub(super) async fn stats(args: &StatsArgs) -> Result<(), CliError> {
+    let StatsArgs { all, request } = args;
+    output::stats(&request.client().get::<Stats>("/v1/stats").await?, *all, request.json)
 }
 
-pub(super) async fn plan(client: &Client, args: FileArgs) -> Result<(), CliError> {
-    let text = args.file.map(read).transpose()?;
-    let changes: Changes = client.request(Method::POST, "/v1/plan", text.as_ref()).await?;
-    output::changes(&changes, args.output)
+pub(super) async fn plan(args: FileArgs) -> Result<(), CliError> {
+    let FileArgs { file, request } = args;
+    let text = file.map(read).transpose()?;
+    change(&request, Method::POST, "/v1/plan", text.as_ref()).await
 }
 
-pub(super) async fn apply(client: &Client, args: FileArgs) -> Result<(), CliError> {
-    let text = args.file.map(read).transpose()?;
-    let changes: Changes = client.request(Method::POST, "/v1/apply", text.as_ref()).await?;
-    output::changes(&changes, args.output)
+pub(super) async fn apply(args: FileArgs) -> Result<(), CliError> {
+    let FileArgs { file, request } = args;
+    let text = file.map(read).transpose()?;
+    change(&request, Method::POST, "/v1/apply", text.as_ref()).await
+}
+
+/// Asks for something that is answered with what changes.
+async fn change<B: Serialize>(
+    request: &RequestArgs,
+    method: Method,
+    path: &str,
+    body: Option<&B>,
+) -> Result<(), CliError> {
+    let changes: Changes = request.client().request(method, path, body).await?;
+    output::changes(&changes, request.json)
 }
 
 fn read(path: PathBuf) -> Result<Text, CliError> {
     let name = path.display().to_string();
-    let read = |path: &Path| std::fs::read_to_string(path);
-    let text = read(&path).map_err(|source| CliError::File { path, source })?;
-    Ok(Text { name, text })
+    match std::fs::read_to_string(&path) {
+        Ok(text) => Ok(Text { name, text }),
+        Err(source) => Err(CliError::File { path, source }),
+    }
 }

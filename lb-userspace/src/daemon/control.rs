@@ -24,8 +24,6 @@ pub struct Control<D> {
     pub(super) config: Config,
     pub(super) tables: Tables,
     pub(super) view: View,
-    /// Each interface's place in the table of interfaces.
-    slots: BTreeMap<String, u32>,
     /// Why an interface is not attached.
     pub(super) problems: BTreeMap<String, String>,
 }
@@ -79,9 +77,8 @@ impl<D: DataPlane> Control<D> {
         let attached = plane.attachments().map_err(DaemonError::DataPlane)?;
         let tables = Tables::adopt(plane.store())?;
         let fresh = attached.is_empty() && tables.actual().services.is_empty();
-        let slots = BTreeMap::new();
         let problems = BTreeMap::new();
-        let mut control = Self { plane, file, overrides, config, tables, view, slots, problems };
+        let mut control = Self { plane, file, overrides, config, tables, view, problems };
         let started = control.bring_up();
         if started.is_err() && fresh {
             control.plane.remove().map_err(DaemonError::DataPlane)?;
@@ -261,17 +258,21 @@ impl<D: DataPlane> Control<D> {
                 continue;
             };
             let there = |a: &&Attachment| a.interface == name && a.index == link.index;
-            if attached.iter().find(there).is_none() || self.problems.contains_key(&name) {
-                // Once per change of the network is often enough to try.
-                if let Err(error) = self.attach(&name) {
-                    let error = super::chain(&error);
-                    tracing::warn!("interface {name} is not attached: {error}");
-                    self.problems.insert(name, error);
+            match attached.iter().find(there) {
+                Some(attachment) if !self.problems.contains_key(&name) => {
+                    let mac = MacAddress(link.mac);
+                    if let Err(error) = self.plane.set_mac(attachment, mac) {
+                        tracing::error!(error, "cannot write the MAC address of {name}");
+                    }
                 }
-            } else if let Some(slot) = self.slots.get(&name) {
-                let mac = MacAddress(link.mac);
-                let interface = lb_common::table::Interface { mac, reserved: 0 };
-                self.plane.store().set_interface(*slot, interface);
+                // Once per change of the network is often enough to try.
+                _ => {
+                    if let Err(error) = self.attach(&name) {
+                        let error = super::chain(&error);
+                        tracing::warn!("interface {name} is not attached: {error}");
+                        self.problems.insert(name, error);
+                    }
+                }
             }
         }
     }
@@ -284,27 +285,15 @@ impl<D: DataPlane> Control<D> {
             mode: self.config.settings.mode,
         };
         let mac = MacAddress(link.mac);
-        let slot = self.slot(name);
-        let adopted = self.plane.attach(&attachment, mac, slot).map_err(DaemonError::DataPlane)?;
+        let adopted = self.plane.attach(&attachment, mac).map_err(DaemonError::DataPlane)?;
         self.problems.remove(name);
         let how = if adopted { "took over" } else { "attached to" };
         tracing::info!("{how} interface {name} in {} mode", attachment.mode);
         Ok(())
     }
 
-    fn slot(&mut self, name: &str) -> u32 {
-        if let Some(slot) = self.slots.get(name) {
-            return *slot;
-        }
-        let free = (0..).find(|slot| !self.slots.values().any(|used| used == slot));
-        let slot = free.unwrap_or(u32::MAX);
-        self.slots.insert(name.into(), slot);
-        slot
-    }
-
     fn detach(&mut self, name: &str) -> Result<(), DaemonError> {
         self.plane.detach(name).map_err(DaemonError::DataPlane)?;
-        self.slots.remove(name);
         self.problems.remove(name);
         tracing::info!("detached from interface {name}");
         Ok(())

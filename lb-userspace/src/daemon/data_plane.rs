@@ -1,7 +1,5 @@
 //! The data path as the daemon sees it: tables, and interfaces that the program is attached to.
 
-use std::path::PathBuf;
-
 use lb_common::MacAddress;
 
 pub use crate::bpf::Attachment;
@@ -18,14 +16,11 @@ pub trait DataPlane: Send {
     /// Where the program is attached.
     fn attachments(&self) -> Result<Vec<Attachment>, DataPlaneError>;
 
-    /// Attaches the program, or takes over the one that is attached. `slot` is the interface's
-    /// place in the table of interfaces. Whether it was taken over.
-    fn attach(
-        &mut self,
-        attachment: &Attachment,
-        mac: MacAddress,
-        slot: u32,
-    ) -> Result<bool, DataPlaneError>;
+    /// Attaches the program, or takes over the one that is attached. Whether it was taken over.
+    fn attach(&mut self, attachment: &Attachment, mac: MacAddress) -> Result<bool, DataPlaneError>;
+
+    /// Writes the MAC address that an attached interface has from now on.
+    fn set_mac(&mut self, attachment: &Attachment, mac: MacAddress) -> Result<(), DataPlaneError>;
 
     /// Detaches the program from an interface.
     fn detach(&mut self, interface: &str) -> Result<(), DataPlaneError>;
@@ -37,13 +32,12 @@ pub trait DataPlane: Send {
 /// The data path in the kernel, pinned in a directory.
 pub struct KernelDataPlane {
     director: Director,
-    pin: PathBuf,
 }
 
 impl KernelDataPlane {
     /// Opens or makes what is pinned where the options say.
     pub fn open(options: &crate::bpf::Options) -> Result<Self, DataPlaneError> {
-        Ok(Self { director: Director::open(options)?, pin: options.pin.clone() })
+        Ok(Self { director: Director::open(options)? })
     }
 }
 
@@ -56,14 +50,12 @@ impl DataPlane for KernelDataPlane {
         Ok(self.director.attachments()?)
     }
 
-    fn attach(
-        &mut self,
-        attachment: &Attachment,
-        mac: MacAddress,
-        slot: u32,
-    ) -> Result<bool, DataPlaneError> {
-        let Attachment { interface, index, mode } = attachment;
-        Ok(self.director.attach(interface, *index, mac, slot, *mode)?)
+    fn attach(&mut self, attachment: &Attachment, mac: MacAddress) -> Result<bool, DataPlaneError> {
+        Ok(self.director.attach(attachment, mac)?)
+    }
+
+    fn set_mac(&mut self, attachment: &Attachment, mac: MacAddress) -> Result<(), DataPlaneError> {
+        Ok(self.director.set_mac(attachment, mac)?)
     }
 
     fn detach(&mut self, interface: &str) -> Result<(), DataPlaneError> {
@@ -71,7 +63,6 @@ impl DataPlane for KernelDataPlane {
     }
 
     fn remove(&mut self) -> Result<(), DataPlaneError> {
-        Director::remove(&self.pin)?;
-        Ok(())
+        Ok(self.director.remove_all()?)
     }
 }

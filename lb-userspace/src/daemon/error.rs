@@ -45,18 +45,21 @@ pub enum DaemonError {
     /// The network could not be asked.
     #[error("cannot read the host's network")]
     Network(#[from] NetlinkError),
-    /// Another daemon has the socket or the pins.
-    #[error("a director runs already for {} ({holder}); stop it first", object.display())]
+    /// Another daemon listens on the socket.
+    #[error(
+        "a director listens on {} already ({holder}); stop it first, or give this one another socket with --socket",
+        socket.display()
+    )]
     Running {
-        /// The socket or the pin directory.
-        object: PathBuf,
+        /// The socket.
+        socket: PathBuf,
         /// Its process, as far as it is known.
         holder: String,
     },
     /// The socket or its folder.
     #[error("cannot listen on {}; give another socket with --socket", path.display())]
     Socket {
-        /// The socket or lock file.
+        /// The socket.
         path: PathBuf,
         /// What the kernel said.
         #[source]

@@ -1,28 +1,32 @@
 //! The director daemon: takes over or loads the data path, keeps it what the configuration says
 //! and what the network needs, and answers on its socket.
 //!
-//! The data path goes on without it. One task owns everything and does one thing at a time; the
-//! HTTP interface, the network and signals only tell it what to do next.
+//! The data path goes on without it. One task owns everything and does one thing at a time, and
+//! waits for nothing; the HTTP interface, the network and signals only tell it what to do next.
 
 mod control;
 mod data_plane;
 mod error;
-mod lock;
 mod network;
+mod order;
 mod report;
 mod server;
+mod socket;
 
-use std::{collections::BTreeSet, path::PathBuf, time::Duration};
+use std::{path::PathBuf, time::Duration};
 
 use tokio::{net::UnixListener, sync::mpsc};
 
 pub use control::{Candidate, Control, servers};
 pub use data_plane::{Attachment, DataPlane, DataPlaneError, KernelDataPlane};
 pub use error::DaemonError;
-pub use lock::{Claim, listen, lock_pin};
 pub use network::{KernelNetwork, Network, View};
+pub use socket::{SocketName, listen};
 
-use self::server::{Reply, Request};
+use self::{
+    order::{Order, Orders},
+    server::{Reply, Request},
+};
 use crate::{
     api::Changes,
     config::{Config, ConfigFile, Overrides},
@@ -46,8 +50,8 @@ const FAREWELL: Duration = Duration::from_secs(1);
 /// Runs the daemon until `stop` is done or a client asks it to detach.
 ///
 /// `open` makes the data path; it is called once the configuration is known to be valid, the
-/// interfaces to be there, and no other daemon to run. `ready` is called when packets are
-/// balanced and the socket can be connected to.
+/// interfaces to be there, and no other daemon to listen. `ready` is called when packets are
+/// balanced and requests are answered.
 pub async fn run<D, N>(
     options: &Options,
     mut network: N,
@@ -63,19 +67,21 @@ where
     let name = file.path().display().to_string();
     let config = Config::parse(file.text(), &name, &options.overrides)?;
     let socket = config.settings.socket.clone();
-    let claim = Claim::take(&socket, &config.settings.pin)?;
+    // Whoever connects from now on waits for the answer until packets are balanced.
+    let (listener, name_of_socket) = listen(&socket)?;
     let view = network.view().await?;
     for interface in &config.interfaces {
         control::require_link(&view, interface)?;
     }
-    network.follow(servers(&config), &servers(&config)).await;
+    network.follow(servers(&config));
+    network.resolved(servers(&config)).await;
     let view = network.view().await?;
     let plane = open(&config).map_err(DaemonError::DataPlane)?;
     let overrides = options.overrides.clone();
     let mut control = Control::start(plane, file, overrides, config, view)?;
 
     let failed = |source| DaemonError::Socket { path: socket.clone(), source };
-    let listener = UnixListener::from_std(listen(&socket)?).map_err(failed)?;
+    let listener = UnixListener::from_std(listener).map_err(failed)?;
     let (requests, mut asked) = mpsc::channel(16);
     let (farewell, leave) = tokio::sync::oneshot::channel::<()>();
     let app = server::router(requests);
@@ -87,17 +93,22 @@ where
     ready(&control.config);
 
     tokio::pin!(stop);
+    let mut orders = Orders::default();
     let mut network_watched = true;
     loop {
         tokio::select! {
             () = &mut stop => break,
             Some(request) = asked.recv() => {
-                if handle(&mut control, &mut network, request).await {
+                if handle(&mut control, &mut network, &mut orders, request) {
                     break;
                 }
             }
+            Some(order) = orders.next() => {
+                orders.carry_out(&mut control, &mut network, order).await;
+            }
             () = network.changed(), if network_watched => match network.view().await {
-                Ok(view) => control.set_view(view),
+                // May attach to an interface that came back, which takes its time.
+                Ok(view) => tokio::task::block_in_place(|| control.set_view(view)),
                 Err(error) => {
                     network_watched = false;
                     tracing::error!(error = chain(&error), "cannot follow the network any more");
@@ -106,41 +117,28 @@ where
         }
     }
     // Whoever comes now finds no daemon; whoever was answered gets the answer.
-    let _ = std::fs::remove_file(&socket);
+    drop(name_of_socket);
     drop(asked);
     let _ = farewell.send(());
     let _ = tokio::time::timeout(FAREWELL, serving).await;
-    drop(claim);
     Ok(())
 }
 
-/// Does what is asked. Whether the daemon has to end.
-async fn handle<D: DataPlane, N: Network>(
+/// Answers what is asked, and takes what is ordered. Whether the daemon has to end.
+fn handle<D: DataPlane, N: Network>(
     control: &mut Control<D>,
     network: &mut N,
+    orders: &mut Orders,
     request: Request,
 ) -> bool {
     match request {
         Request::State(reply) => answer(reply, control.state()),
         Request::Stats(reply) => answer(reply, control.stats()),
         Request::Plan(text, reply) => {
-            let planned = match text {
-                None => control.reread(),
-                Some(text) => control.replacement(text.text, &text.name),
-            };
-            answer(reply, changes(planned.and_then(|candidate| control.plan(&candidate))));
+            let candidate = Order::Apply(text).candidate(control);
+            answer(reply, changes(candidate.and_then(|candidate| control.plan(&candidate))));
         }
-        Request::Apply(text, reply) => {
-            let candidate = match text {
-                None => control.reread(),
-                Some(text) => control.replacement(text.text, &text.name),
-            };
-            answer(reply, changes(apply(control, network, candidate).await));
-        }
-        Request::Change(change, reply) => {
-            let candidate = control.changed(&change);
-            answer(reply, changes(apply(control, network, candidate).await));
-        }
+        Request::Order(order, reply) => orders.take(control, network, (order, reply)),
         Request::Detach(reply) => {
             let removed = control.remove();
             let ends = removed.is_ok();
@@ -149,25 +147,6 @@ async fn handle<D: DataPlane, N: Network>(
         }
     }
     false
-}
-
-/// Applies a candidate, its new servers' next hops being known beforehand.
-async fn apply<D: DataPlane, N: Network>(
-    control: &mut Control<D>,
-    network: &mut N,
-    candidate: Result<Candidate, DaemonError>,
-) -> Result<Vec<Line>, DaemonError> {
-    let candidate = candidate?;
-    control.plan(&candidate)?;
-    let before = servers(&control.config);
-    let after = candidate.servers();
-    let new = after.difference(&before).copied().collect();
-    network.follow(before.union(&after).copied().collect(), &new).await;
-    control.set_view(network.view().await?);
-    // Whatever is left of it to do: what was planned may have changed with the view.
-    let applied = tokio::task::block_in_place(|| control.apply(candidate));
-    network.follow(servers(&control.config), &BTreeSet::new()).await;
-    applied
 }
 
 fn changes(lines: Result<Vec<Line>, DaemonError>) -> Result<Changes, DaemonError> {

@@ -28,13 +28,12 @@ pub struct View {
 
 /// The host's network.
 pub trait Network: Send {
-    /// Keeps the next hops of these servers fresh from now on. Waits until each of `new` is
-    /// known, or its answer has been due for a while.
-    fn follow(
-        &mut self,
-        servers: BTreeSet<Ipv4Addr>,
-        new: &BTreeSet<Ipv4Addr>,
-    ) -> impl Future<Output = ()> + Send;
+    /// Keeps the next hops of these servers fresh from now on.
+    fn follow(&mut self, servers: BTreeSet<Ipv4Addr>);
+
+    /// Waits until the next hop of each of these servers, which are followed, is known, or its
+    /// answer has been due for a while.
+    fn resolved(&self, servers: BTreeSet<Ipv4Addr>) -> impl Future<Output = ()> + Send + 'static;
 
     /// What there is now.
     fn view(&mut self) -> impl Future<Output = Result<View, NetlinkError>> + Send;
@@ -75,16 +74,22 @@ impl KernelNetwork {
 }
 
 impl Network for KernelNetwork {
-    async fn follow(&mut self, servers: BTreeSet<Ipv4Addr>, new: &BTreeSet<Ipv4Addr>) {
+    fn follow(&mut self, servers: BTreeSet<Ipv4Addr>) {
         self.upkeep.follow(servers.into_iter().map(IpAddr::V4).collect());
-        let known = |hops: &Resolutions| {
-            new.iter().all(|server| match hops.get(&IpAddr::V4(*server)) {
-                None | Some(Err(NextHopError::Unresolved { .. })) => false,
-                Some(_) => true,
-            })
-        };
-        // A server that never answers is no reason not to go on: `list` shows it.
-        let _ = timeout(PATIENCE, self.hops.wait_for(known)).await;
+    }
+
+    fn resolved(&self, servers: BTreeSet<Ipv4Addr>) -> impl Future<Output = ()> + Send + 'static {
+        let mut hops = self.hops.clone();
+        async move {
+            let known = |hops: &Resolutions| {
+                servers.iter().all(|server| match hops.get(&IpAddr::V4(*server)) {
+                    None | Some(Err(NextHopError::Unresolved { .. })) => false,
+                    Some(_) => true,
+                })
+            };
+            // A server that never answers is no reason not to go on: `list` shows it.
+            let _ = timeout(PATIENCE, hops.wait_for(known)).await;
+        }
     }
 
     async fn view(&mut self) -> Result<View, NetlinkError> {

@@ -13,7 +13,7 @@ use axum::{
 use serde::{Serialize, de::DeserializeOwned};
 use tokio::sync::{mpsc, oneshot};
 
-use super::{DaemonError, chain};
+use super::{DaemonError, chain, order::Order};
 use crate::{
     api::{Changes, Failure, NewServer, NewService, ServerPatch, ServicePatch, State, Stats, Text},
     config::{Change, ChangeError, ConfigError, ServiceAddress, unicast},
@@ -23,13 +23,11 @@ use crate::{
 pub(super) type Reply<T> = oneshot::Sender<Result<T, DaemonError>>;
 
 /// What the daemon is asked for.
-#[derive(Debug)]
 pub(super) enum Request {
     State(Reply<State>),
     Stats(Reply<Stats>),
     Plan(Option<Text>, Reply<Changes>),
-    Apply(Option<Text>, Reply<Changes>),
-    Change(Change, Reply<Changes>),
+    Order(Order, Reply<Changes>),
     Detach(Reply<Changes>),
 }
 
@@ -75,7 +73,7 @@ async fn plan(Shared(daemon): Shared<Daemon>, body: Bytes) -> Response {
 
 async fn apply(Shared(daemon): Shared<Daemon>, body: Bytes) -> Response {
     match optional(&body) {
-        Ok(text) => ask(&daemon, |reply| Request::Apply(text, reply)).await,
+        Ok(text) => ask(&daemon, |reply| Request::Order(Order::Apply(text), reply)).await,
         Err(response) => *response,
     }
 }
@@ -148,7 +146,7 @@ async fn change(
     change: impl FnOnce() -> Result<Change, Box<Response>>,
 ) -> Response {
     match change() {
-        Ok(change) => ask(daemon, |reply| Request::Change(change, reply)).await,
+        Ok(change) => ask(daemon, |reply| Request::Order(Order::Change(change), reply)).await,
         Err(response) => *response,
     }
 }

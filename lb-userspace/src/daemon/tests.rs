@@ -1,304 +1,27 @@
 //! The daemon on tables in memory and a network that the test makes up, over a real socket.
 
+mod fake;
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs,
     net::Ipv4Addr,
     sync::{
-        Arc, Mutex,
+        Arc,
         atomic::{AtomicUsize, Ordering},
     },
 };
 
 use hyper::Method;
-use lb_common::{
-    Address, MacAddress,
-    flow::HashSeed,
-    memory::MemoryTables,
-    table::{RealServer, Service, Vip},
-};
-use serde::Serialize;
-use tokio::{
-    sync::{oneshot, watch},
-    task::JoinHandle,
-};
+use lb_common::{Address, table::Vip};
 
+use self::fake::{CONFIG, SERVICE, Scene, link, servers_path};
 use super::*;
 use crate::{
     api::{NewServer, NewService, ServerPatch, ServicePatch, State, Stats, Text},
-    client::{Client, ClientError},
     config::{Mode, Scheduler},
-    netlink::{Link, LinkKind, NetlinkError},
-    nexthop::NextHop,
     plan::Ownership,
-    store::Store,
 };
-
-/// What outlives the daemon.
-struct Kernel {
-    tables: Option<MemoryTables>,
-    attached: Vec<Attachment>,
-    opened: usize,
-}
-
-impl Kernel {
-    fn new() -> Arc<Mutex<Self>> {
-        let mut tables = MemoryTables::new(16, HashSeed([1, 2, 3, 4]), 1000);
-        tables.services = vec![Service::default(); 3];
-        tables.real_servers = vec![RealServer::default(); 4];
-        tables.lookup = vec![0; 64];
-        Arc::new(Mutex::new(Self { tables: Some(tables), attached: Vec::new(), opened: 0 }))
-    }
-}
-
-/// Interface `bad0` cannot be attached to.
-struct FakePlane {
-    kernel: Arc<Mutex<Kernel>>,
-    tables: Option<MemoryTables>,
-}
-
-impl FakePlane {
-    fn open(kernel: &Arc<Mutex<Kernel>>) -> Self {
-        let mut locked = kernel.lock().expect("the lock");
-        locked.opened += 1;
-        Self { kernel: kernel.clone(), tables: locked.tables.take() }
-    }
-}
-
-impl Drop for FakePlane {
-    fn drop(&mut self) {
-        self.kernel.lock().expect("the lock").tables = self.tables.take();
-    }
-}
-
-impl DataPlane for FakePlane {
-    fn store(&mut self) -> &mut dyn Store {
-        self.tables.as_mut().expect("one daemon at a time")
-    }
-
-    fn attachments(&self) -> Result<Vec<Attachment>, DataPlaneError> {
-        Ok(self.kernel.lock().expect("the lock").attached.clone())
-    }
-
-    fn attach(
-        &mut self,
-        attachment: &Attachment,
-        _mac: MacAddress,
-        _slot: u32,
-    ) -> Result<bool, DataPlaneError> {
-        if attachment.interface == "bad0" {
-            return Err("bad0 has no XDP".into());
-        }
-        let attached = &mut self.kernel.lock().expect("the lock").attached;
-        let adopted = attached.contains(attachment);
-        attached.retain(|other| other.interface != attachment.interface);
-        attached.push(attachment.clone());
-        Ok(adopted)
-    }
-
-    fn detach(&mut self, interface: &str) -> Result<(), DataPlaneError> {
-        let attached = &mut self.kernel.lock().expect("the lock").attached;
-        attached.retain(|other| other.interface != interface);
-        Ok(())
-    }
-
-    fn remove(&mut self) -> Result<(), DataPlaneError> {
-        self.kernel.lock().expect("the lock").attached.clear();
-        Ok(())
-    }
-}
-
-fn link(name: &str, index: u32) -> Link {
-    Link {
-        index,
-        name: name.into(),
-        mac: [2, 0, 0, 0, 0, index as u8],
-        ethernet: true,
-        mtu: 1500,
-        admin_up: true,
-        up: true,
-        kind: LinkKind::Physical,
-        parent: None,
-    }
-}
-
-fn hop() -> NextHop {
-    NextHop {
-        interface: 2,
-        vlan: None,
-        source_mac: [2, 0, 0, 0, 0, 2],
-        destination_mac: [2, 0, 0, 0, 0, 9],
-        source: Ipv4Addr::new(192, 168, 19, 254).into(),
-        mtu: 1500,
-    }
-}
-
-/// A network in which every server that is followed has the same next hop.
-struct FakeNetwork {
-    base: watch::Receiver<View>,
-    servers: BTreeSet<Ipv4Addr>,
-}
-
-impl Network for FakeNetwork {
-    async fn follow(&mut self, servers: BTreeSet<Ipv4Addr>, _new: &BTreeSet<Ipv4Addr>) {
-        self.servers = servers;
-    }
-
-    async fn view(&mut self) -> Result<View, NetlinkError> {
-        let mut view = self.base.borrow_and_update().clone();
-        for server in &self.servers {
-            view.hops.entry(*server).or_insert(Ok(hop()));
-        }
-        Ok(view)
-    }
-
-    async fn changed(&mut self) {
-        if self.base.changed().await.is_err() {
-            std::future::pending::<()>().await;
-        }
-    }
-}
-
-struct Scene {
-    folder: tempfile::TempDir,
-    kernel: Arc<Mutex<Kernel>>,
-    network: watch::Sender<View>,
-}
-
-struct Running {
-    client: Client,
-    stop: Option<oneshot::Sender<()>>,
-    daemon: JoinHandle<Result<(), DaemonError>>,
-}
-
-const CONFIG: &str = "# kept\ninterfaces = [\"eth0\"]\n";
-
-impl Scene {
-    fn new(config: &str) -> Self {
-        let links = vec![link("lo", 1), link("eth0", 2), link("eth1", 3), link("bad0", 4)];
-        let view = View { links, ..View::default() };
-        let scene = Self {
-            folder: tempfile::tempdir().expect("a temporary folder"),
-            kernel: Kernel::new(),
-            network: watch::channel(view).0,
-        };
-        fs::write(scene.config(), config).expect("written");
-        scene
-    }
-
-    fn config(&self) -> PathBuf {
-        self.folder.path().join("tunlb.toml")
-    }
-
-    fn text(&self) -> String {
-        fs::read_to_string(self.config()).expect("readable")
-    }
-
-    fn options(&self) -> Options {
-        let overrides = Overrides {
-            socket: Some(self.folder.path().join("tunlb.sock")),
-            pin: Some("/sys/fs/bpf/test".into()),
-            ..Overrides::default()
-        };
-        Options { config: self.config(), overrides, debug: false }
-    }
-
-    fn spawn(&self, ready: impl FnOnce(&Config) + Send + 'static) -> Running {
-        let (stop, stopped) = oneshot::channel::<()>();
-        let options = self.options();
-        let client = Client::new(options.overrides.socket.as_deref().expect("a socket"));
-        let network = FakeNetwork { base: self.network.subscribe(), servers: BTreeSet::new() };
-        let kernel = self.kernel.clone();
-        let daemon = tokio::spawn(async move {
-            let open = |_: &Config| Ok(FakePlane::open(&kernel));
-            let stop = async {
-                let _ = stopped.await;
-            };
-            run(&options, network, open, stop, ready).await
-        });
-        Running { client, stop: Some(stop), daemon }
-    }
-
-    async fn start(&self) -> Running {
-        let (ready, is_ready) = oneshot::channel();
-        let running = self.spawn(move |_| {
-            let _ = ready.send(());
-        });
-        is_ready.await.expect("the daemon starts");
-        running
-    }
-
-    async fn refused(&self) -> String {
-        let error = self.spawn(|_| ()).daemon.await.expect("no panic").expect_err("refused");
-        chain(&error)
-    }
-
-    /// What is in the tables; only while no daemon runs.
-    fn tables<T>(&self, look: impl FnOnce(&MemoryTables) -> T) -> T {
-        look(self.kernel.lock().expect("the lock").tables.as_ref().expect("no daemon runs"))
-    }
-
-    fn attached(&self) -> Vec<String> {
-        let kernel = self.kernel.lock().expect("the lock");
-        kernel.attached.iter().map(|attachment| attachment.interface.clone()).collect()
-    }
-}
-
-impl Running {
-    async fn ask<B: Serialize>(&self, method: Method, path: &str, body: &B) -> Vec<String> {
-        let changes: Changes =
-            self.client.request(method, path, Some(body)).await.expect("accepted");
-        changes.changes.iter().map(ToString::to_string).collect()
-    }
-
-    async fn error<B: Serialize>(&self, method: Method, path: &str, body: Option<&B>) -> String {
-        let answer = self.client.request::<B, Changes>(method, path, body).await;
-        answer.expect_err("refused").to_string()
-    }
-
-    async fn state(&self) -> State {
-        self.client.get("/v1/state").await.expect("a state")
-    }
-
-    async fn apply(&self) -> Result<Changes, ClientError> {
-        self.client.request(Method::POST, "/v1/apply", None::<&()>).await
-    }
-
-    async fn add_service(&self) -> Vec<String> {
-        let body =
-            NewService { address: SERVICE.parse().expect("valid"), scheduler: Scheduler::Rr };
-        self.ask(Method::POST, "/v1/services", &body).await
-    }
-
-    async fn add_server(&self, address: &str) -> Vec<String> {
-        let address = address.parse().expect("an address");
-        let body = NewServer { address, weight: "1".parse().expect("a weight") };
-        self.ask(Method::POST, &servers_path(), &body).await
-    }
-
-    /// Ends the daemon as SIGTERM does.
-    async fn stop(mut self) {
-        self.stop.take().map(|stop| stop.send(()));
-        self.daemon.await.expect("no panic").expect("ends well");
-    }
-
-    /// Waits for the daemon to follow a change of the network.
-    async fn until(&self, wanted: impl Fn(&State) -> bool) {
-        for _ in 0..200 {
-            if wanted(&self.state().await) {
-                return;
-            }
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
-        panic!("not seen: {:?}", self.state().await);
-    }
-}
-
-const SERVICE: &str = "tcp:10.0.0.9:80";
-
-fn servers_path() -> String {
-    format!("/v1/services/{SERVICE}/servers")
-}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_change_is_in_the_file_and_in_the_tables_and_survives_a_restart() {
@@ -557,4 +280,57 @@ async fn a_second_daemon_is_refused_and_the_first_goes_on() {
     assert_eq!(ready.load(Ordering::Relaxed), 0);
     daemon.state().await;
     daemon.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_does_not_answer_holds_up_nobody_else() {
+    let scene = Scene::new(CONFIG);
+    let daemon = scene.start().await;
+    daemon.add_service().await;
+    let slow = Ipv4Addr::new(10, 1, 0, 9);
+    scene.silent.send_replace(BTreeSet::from([slow]));
+    let client = daemon.client.clone();
+    let body = NewServer { address: slow, weight: "1".parse().expect("a weight") };
+    let path = servers_path();
+    let waiting = tokio::spawn(async move {
+        client.request::<_, Changes>(Method::POST, &path, Some(&body)).await
+    });
+    let others = async {
+        daemon.add_server("10.1.0.1").await;
+        daemon.state().await
+    };
+    let state = tokio::time::timeout(Duration::from_secs(5), others).await.expect("in time");
+    assert_eq!(state.services[0].servers.len(), 1);
+    assert!(!waiting.is_finished());
+    assert!(!scene.text().contains("10.1.0.9"), "{}", scene.text());
+
+    scene.silent.send_replace(BTreeSet::new());
+    waiting.await.expect("no panic").expect("accepted");
+    let servers = daemon.state().await.services.remove(0).servers;
+    let servers: Vec<_> = servers.iter().map(|server| server.address.to_string()).collect();
+    assert_eq!(servers, ["10.1.0.9", "10.1.0.1"]);
+    assert!(scene.text().contains("10.1.0.9"), "{}", scene.text());
+    daemon.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_change_that_waits_when_the_daemon_ends_is_refused_and_not_made() {
+    let scene = Scene::new(CONFIG);
+    let daemon = scene.start().await;
+    daemon.add_service().await;
+    let text = scene.text();
+    scene.silent.send_replace(BTreeSet::from([Ipv4Addr::new(10, 1, 0, 9)]));
+    let client = daemon.client.clone();
+    let path = servers_path();
+    let body =
+        NewServer { address: Ipv4Addr::new(10, 1, 0, 9), weight: "1".parse().expect("a weight") };
+    let waiting = tokio::spawn(async move {
+        client.request::<_, Changes>(Method::POST, &path, Some(&body)).await
+    });
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    daemon.state().await;
+    daemon.stop().await;
+    let error = waiting.await.expect("no panic").expect_err("refused").to_string();
+    assert!(error.contains("the director is stopping"), "{error}");
+    assert_eq!(scene.text(), text);
 }

@@ -1,9 +1,11 @@
 //! Next hops: out of which interface, to which MAC address and from which source a packet for a real server leaves.
 //!
 //! The data path never looks up a route; what is resolved here is written into the real server's entry. Deciding is a pure
-//! function, [`decide`]; asking the kernel is behind the trait [`Network`]; [`Upkeep`] keeps a set of addresses resolved.
+//! function, [`decide`]; [`Memory`] bridges what the kernel
+//! forgets for a moment; asking the kernel is behind the trait [`Network`]; [`Upkeep`] keeps a set of addresses resolved.
 
 mod decide;
+mod memory;
 mod network;
 mod upkeep;
 
@@ -11,6 +13,7 @@ use std::net::IpAddr;
 
 pub use self::{
     decide::{Known, decide, neighbour_to_probe},
+    memory::{HOLD, Memory},
     network::{Network, gather, resolve},
     upkeep::{Pace, Resolutions, Upkeep, watch},
 };

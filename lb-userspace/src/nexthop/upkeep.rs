@@ -10,13 +10,13 @@ use futures_util::{Stream, StreamExt as _};
 use tokio::{
     sync::watch,
     task::JoinHandle,
-    time::{MissedTickBehavior, interval, sleep},
+    time::{Instant, MissedTickBehavior, interval, sleep},
 };
 
 use crate::netlink::{Change, Monitor, Netlink, NetlinkError};
 
 use super::{
-    NextHop, NextHopError, decide,
+    Known, Memory, NextHop, NextHopError, decide,
     decide::path,
     network::{Network, gather, probe},
 };
@@ -94,6 +94,7 @@ pub async fn watch<N: Network>(
     let mut refresh = interval(pace.refresh);
     refresh.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut neighbours = BTreeSet::new();
+    let mut memory = Memory::default();
     let mut monitored = true;
     loop {
         let mut refreshing = false;
@@ -117,7 +118,7 @@ pub async fn watch<N: Network>(
             );
         }
         let addresses = targets.borrow_and_update().clone();
-        let (resolved, used) = pass(&network, &addresses, refreshing).await;
+        let (resolved, used) = pass(&network, &addresses, &mut memory, refreshing).await;
         neighbours = used;
         results.send_if_modified(|current| {
             let differ = *current != resolved;
@@ -155,6 +156,7 @@ fn concerns(change: &Change, neighbours: &BTreeSet<(u32, IpAddr)>) -> bool {
 async fn pass<N: Network>(
     network: &N,
     addresses: &BTreeSet<IpAddr>,
+    memory: &mut Memory,
     refreshing: bool,
 ) -> (Resolutions, BTreeSet<(u32, IpAddr)>) {
     let mut resolutions = Resolutions::new();
@@ -162,20 +164,45 @@ async fn pass<N: Network>(
     for &address in addresses {
         let outcome = match gather(network, address).await {
             Ok(known) => {
-                if let Ok(path) = path(address, &known.route) {
-                    neighbours.insert((path.link, path.gateway.unwrap_or(address)));
-                }
                 let outcome = decide(address, &known);
                 if refreshing || matches!(outcome, Err(NextHopError::Unresolved { .. })) {
                     probe(network, address, &known).await;
                 }
-                outcome
+                match path(address, &known.route) {
+                    Ok(path) => {
+                        let neighbour = (path.link, path.gateway.unwrap_or(address));
+                        neighbours.insert(neighbour);
+                        bridge(outcome, address, neighbour, known, memory)
+                    }
+                    Err(_) => outcome,
+                }
             }
             Err(error) => Err(error),
         };
         resolutions.insert(address, outcome);
     }
+    memory.retain(|neighbour| neighbours.contains(neighbour));
     (resolutions, neighbours)
+}
+
+/// What is decided, or what would be if the neighbour entry had not just gone.
+fn bridge(
+    outcome: Result<NextHop, NextHopError>,
+    address: IpAddr,
+    (link, neighbour): (u32, IpAddr),
+    known: Known,
+    memory: &mut Memory,
+) -> Result<NextHop, NextHopError> {
+    match outcome {
+        Ok(_) | Err(NextHopError::Unresolved { .. }) => {
+            let entry = memory.recall(link, neighbour, known.neighbour, Instant::now());
+            decide(address, &Known { neighbour: entry, ..known })
+        }
+        Err(_) => {
+            memory.forget(link, neighbour);
+            outcome
+        }
+    }
 }
 
 #[cfg(test)]
@@ -187,7 +214,7 @@ mod tests {
 
     use super::{
         super::decide::tests::{SERVER, eth0, on_link},
-        super::{Known, resolve},
+        super::resolve,
         *,
     };
     use crate::netlink::{Link, Neighbour, NeighbourState, RouteTo};
@@ -314,6 +341,33 @@ mod tests {
 
         watched.targets.send_replace(BTreeSet::new());
         until(&mut watched.results, |hop| hop.is_none()).await;
+    }
+
+    #[tokio::test]
+    async fn an_entry_that_goes_is_probed_and_held_until_the_kernel_gives_up() {
+        let mut watched = watched(Fake::new(on_link()), quick());
+        until(&mut watched.results, |hop| matches!(hop, Some(Ok(_)))).await;
+        let entry = on_link().neighbour.expect("an entry");
+        let probes = watched.fake.probes();
+
+        // Nobody answers the probe.
+        watched.fake.lock().1 = None;
+        watched.fake.lock().0.neighbour = None;
+        let gone = Change::NeighbourGone { link: entry.link, address: entry.address };
+        watched.changes.send(gone).expect("send");
+        while watched.fake.probes() == probes {
+            sleep(Duration::from_millis(5)).await;
+        }
+        sleep(Duration::from_millis(20)).await;
+        assert!(watched.results.borrow()[&SERVER].is_ok());
+
+        let failed = Neighbour { mac: None, state: NeighbourState::Failed, ..entry };
+        watched.fake.lock().0.neighbour = Some(failed);
+        watched.changes.send(Change::Neighbour(failed)).expect("send");
+        until(&mut watched.results, |hop| {
+            matches!(hop, Some(Err(NextHopError::Unresolved { .. })))
+        })
+        .await;
     }
 
     #[tokio::test]
