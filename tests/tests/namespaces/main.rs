@@ -1,0 +1,4 @@
+//! The seed's network in namespaces, with real HTTP and UDP through the kernel. Needs root; says so
+//! and passes without.
+
+mod restart;
