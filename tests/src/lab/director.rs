@@ -88,11 +88,13 @@ impl Director<'_> {
         self.write_config(&format!("{}{services}", self.head("eth0")));
     }
 
-    /// The lines of its configuration before the services.
+    /// The lines of its configuration before the services. A small flow table, so that it starts
+    /// in no time.
     #[must_use]
     pub fn head(&self, interface: &str) -> String {
         format!(
-            "interfaces = [\"{interface}\"]\nsocket = \"{}\"\npin = \"{}\"\n\n",
+            "interfaces = [\"{interface}\"]\nsocket = \"{}\"\npin = \"{}\"\n\n\
+             [tables]\nflows = 16384\n\n",
             self.socket.display(),
             self.pin.display()
         )

@@ -46,23 +46,19 @@ pub struct Lab {
 }
 
 impl Lab {
-    /// Builds the network under a name of its own, so that tests can run side by side. None, and a
-    /// word about it, without root.
+    /// Builds the network under a name of its own, so that tests can run side by side.
     ///
     /// # Panics
     ///
-    /// If a step fails.
+    /// If a step fails, and without root.
     #[must_use]
-    pub fn new(test: &str) -> Option<Self> {
-        if !nix::unistd::geteuid().is_root() {
-            eprintln!("skipped: needs root");
-            return None;
-        }
+    pub fn new(test: &str) -> Self {
+        assert!(nix::unistd::geteuid().is_root(), "this test needs root");
         let prefix = format!("t{}-{test}", std::process::id());
         let options = Options::seed(&prefix, program());
         let scene = Scene::build(options, Interrupt::default()).expect("the network");
         let folder = tempfile::tempdir().expect("a folder");
-        Some(Self { servers: std::sync::Mutex::default(), folder, prefix, scene })
+        Self { servers: std::sync::Mutex::default(), folder, prefix, scene }
     }
 
     /// What the names of its namespaces and pin directories begin with.

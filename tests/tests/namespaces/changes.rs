@@ -18,7 +18,7 @@ fn servers(state: &State) -> Vec<String> {
 
 #[test]
 fn weight_0_takes_no_new_flows_and_keeps_the_old() {
-    let Some(lab) = Lab::new("quiesce") else { return };
+    let lab = Lab::new("quiesce");
     let director = lab.seed_director();
     lab.on_async(Host::Client, || async {
         let mut old = [KeepAlive::open().await, KeepAlive::open().await];
@@ -39,7 +39,7 @@ fn weight_0_takes_no_new_flows_and_keeps_the_old() {
 
 #[test]
 fn no_server_with_a_weight_is_said_to_the_client() {
-    let Some(lab) = Lab::new("none") else { return };
+    let lab = Lab::new("none");
     let director = lab.seed_director();
     for server in ["192.168.19.2", "192.168.19.3"] {
         director.ok(&format!("server edit {SERVICE} {server} --weight 0"));
@@ -52,7 +52,7 @@ fn no_server_with_a_weight_is_said_to_the_client() {
 
 #[test]
 fn deleted_server_loses_its_flows_and_comes_back_at_the_head() {
-    let Some(lab) = Lab::new("delete") else { return };
+    let lab = Lab::new("delete");
     let director = lab.seed_director();
     lab.on_async(Host::Client, || async {
         let mut old = [KeepAlive::open().await, KeepAlive::open().await];
@@ -74,7 +74,7 @@ fn deleted_server_loses_its_flows_and_comes_back_at_the_head() {
 
 #[test]
 fn services_come_and_go_at_once() {
-    let Some(lab) = Lab::new("services") else { return };
+    let lab = Lab::new("services");
     let director = lab.seed_director();
     lab.serve(Host::Rs1, vip(8080), "other");
     let _echo = EchoServer::start(&lab, Host::Rs2, 7);
@@ -106,7 +106,7 @@ fn services_come_and_go_at_once() {
 
 #[test]
 fn acknowledged_change_survives_a_kill_and_the_files_comments_stay() {
-    let Some(lab) = Lab::new("persist") else { return };
+    let lab = Lab::new("persist");
     let mut director = lab.seed_director();
     let changes = [
         "server edit tcp:192.168.19.100:80 192.168.19.2 --weight 5",
@@ -140,7 +140,7 @@ fn acknowledged_change_survives_a_kill_and_the_files_comments_stay() {
 
 #[test]
 fn edited_file_is_planned_applied_and_goes_before_the_command_line() {
-    let Some(lab) = Lab::new("apply") else { return };
+    let lab = Lab::new("apply");
     let director = lab.seed_director();
     let edited = director.config_text().replace("# rack 2", "# rack 2\nweight = 0");
     director.write_config(&edited);

@@ -1,6 +1,8 @@
-//! The seed's network in namespaces, with real HTTP and UDP through the kernel. Needs root; says so
-//! and passes without.
+//! The seed's network in namespaces, with real HTTP and UDP through the kernel. Needs root.
 
+mod attach;
 mod changes;
+mod next_hops;
 mod restart;
 mod traffic;
+mod vip;
