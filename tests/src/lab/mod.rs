@@ -10,14 +10,18 @@ use std::{
     net::SocketAddrV4,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
+    sync::Mutex,
     time::{Duration, Instant},
 };
 
-use lb_userspace::demo::{
-    http::{self, Connection},
-    interrupt::Interrupt,
-    scene::{Options, Scene},
-    seed::{self, Host},
+use lb_userspace::{
+    bpf::XdpUnwrapper,
+    demo::{
+        http::{self, Connection},
+        interrupt::Interrupt,
+        scene::{Options, Scene},
+        seed::{self, Host},
+    },
 };
 use tempfile::TempDir;
 
@@ -39,7 +43,9 @@ pub const ANSWER_WITHIN: Duration = Duration::from_secs(5);
 /// Dropped, also by a panic, it takes all of it away: processes, pins, namespaces, files.
 pub struct Lab {
     /// Further servers; ended before the network goes.
-    servers: std::sync::Mutex<Vec<Child>>,
+    servers: Mutex<Vec<Child>>,
+    /// Further pin directories.
+    pins: Mutex<Vec<PathBuf>>,
     folder: TempDir,
     prefix: String,
     scene: Scene,
@@ -58,7 +64,7 @@ impl Lab {
         let options = Options::seed(&prefix, program());
         let scene = Scene::build(options, Interrupt::default()).expect("the network");
         let folder = tempfile::tempdir().expect("a folder");
-        Self { servers: std::sync::Mutex::default(), folder, prefix, scene }
+        Self { servers: Mutex::default(), pins: Mutex::default(), folder, prefix, scene }
     }
 
     /// What the names of its namespaces and pin directories begin with.
@@ -142,6 +148,21 @@ impl Lab {
         }
     }
 
+    /// Makes a real server unwrap on another interface, too.
+    ///
+    /// # Panics
+    ///
+    /// If `tunlb realserver up` fails.
+    pub fn unwrap_on(&self, host: Host, interface: &str) {
+        let pins = self.on(host, || XdpUnwrapper::pin_directory(interface)).expect("a name");
+        self.pins.lock().expect("no test panicked").push(pins);
+        let (vip, state) = (seed::VIP.to_string(), self.path(interface).display().to_string());
+        let arguments =
+            ["realserver", "up", "--vip", &vip, "--interface", interface, "--state-dir", &state];
+        let output = self.scene.tunlb(host, &arguments).expect("runs");
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    }
+
     /// Starts another web server on a host, which answers `body`.
     ///
     /// # Panics
@@ -158,7 +179,7 @@ impl Lab {
         eventually("the web server listens", SOON, connects);
     }
 
-    /// What is there of this test outside of its folder: pins, namespaces, files in /run.
+    /// The names in a pin directory, sorted; none if it is not there.
     #[must_use]
     pub fn pins(directory: &Path) -> Vec<String> {
         let entries = fs::read_dir(directory).into_iter().flatten().flatten();
@@ -175,6 +196,10 @@ impl Drop for Lab {
             // Both fail only if it has ended already.
             let _ = server.kill();
             let _ = server.wait();
+        }
+        for pins in self.pins.get_mut().into_iter().flatten() {
+            // Gone if the real server was not set up after all.
+            let _ = fs::remove_dir_all(pins);
         }
     }
 }

@@ -158,11 +158,7 @@ fn real_server_behind_another_interface_is_redirected_to() {
             netlink.set_link_up(link, true).await
         });
     }
-    let state = lab.path("rs1-eth1").display().to_string();
-    let up = ["realserver", "up", "--vip", "192.168.19.100", "--interface", "eth1", "--state-dir"];
-    let up = [&up[..], &[&state]].concat();
-    let output = lab.scene().tunlb(Host::Rs1, &up).expect("runs");
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    lab.unwrap_on(Host::Rs1, "eth1");
 
     let mut director = lab.director(&ONE.replace("192.168.19.2", "10.9.9.2"));
     director.start();
@@ -177,8 +173,4 @@ fn real_server_behind_another_interface_is_redirected_to() {
     lab.set_up(Host::Director, "eth1", true);
     eventually("the way is back", SECONDS, || interface().as_deref() == Some("eth1"));
     assert_eq!(lab.await_answer(SECONDS), "web1");
-
-    let down = ["realserver", "down", "--state-dir", &state];
-    let output = lab.scene().tunlb(Host::Rs1, &down).expect("runs");
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
 }
