@@ -53,6 +53,9 @@ pub struct Capacity {
     pub flows: u32,
 }
 
+/// How many interfaces a director can be attached to: slots of the table of interfaces.
+pub const INTERFACES: u32 = 64;
+
 /// The data path's tables. Writes are visible to the data path at once; entries that it reads as a
 /// whole are written word by word, each word atomically.
 pub trait Store: Send {
@@ -84,6 +87,8 @@ pub trait Store: Send {
     fn remove_vip(&mut self, address: &Address) -> Result<(), StoreError>;
     /// Writes the filter in front of the VIPs.
     fn set_vip_filter(&mut self, filter: &VipFilter);
+    /// Reads what the program in interface slot `slot` knows of its interface; a free slot is zero.
+    fn interface(&self, slot: u32) -> Interface;
     /// Writes what the program in interface slot `slot` knows of its interface.
     fn set_interface(&mut self, slot: u32, interface: Interface);
     /// Calls `each` with every flow in use: word and full key.

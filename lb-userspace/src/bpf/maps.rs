@@ -11,9 +11,9 @@ use lb_common::{
 };
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
-use super::{BpfError, layout::INTERFACES};
+use super::BpfError;
 use crate::{
-    store::{Capacity, Store, StoreError},
+    store::{Capacity, INTERFACES, Store, StoreError},
     sys::SharedWords,
 };
 
@@ -200,6 +200,10 @@ impl Store for MapStore {
 
     fn set_vip_filter(&mut self, filter: &VipFilter) {
         write(&self.vip_filter, 0, filter, &[]);
+    }
+
+    fn interface(&self, slot: u32) -> Interface {
+        read::<_, 1>(&self.interfaces, slot as usize)
     }
 
     fn set_interface(&mut self, slot: u32, interface: Interface) {

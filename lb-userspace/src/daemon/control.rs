@@ -6,13 +6,14 @@ use std::{
     net::Ipv4Addr,
 };
 
-use lb_common::MacAddress;
+use lb_common::{MacAddress, table::Interface};
 
 use super::{Attachment, DaemonError, DataPlane, View};
 use crate::{
     config::{Change, Config, ConfigError, ConfigFile, Overrides, Settings},
     netlink::Link,
     plan::{Action, Desired, Diff, Kind, Line, plan},
+    store::INTERFACES,
     tables::{NextHops, Tables},
 };
 
@@ -105,6 +106,7 @@ impl<D: DataPlane> Control<D> {
                 self.detach(&attachment.interface)?;
             }
         }
+        self.clear_free_slots();
         Ok(())
     }
 
@@ -270,7 +272,7 @@ impl<D: DataPlane> Control<D> {
                 }
             } else if let Some(slot) = self.slots.get(&name) {
                 let mac = MacAddress(link.mac);
-                let interface = lb_common::table::Interface { mac, reserved: 0 };
+                let interface = Interface { mac, reserved: 0 };
                 self.plane.store().set_interface(*slot, interface);
             }
         }
@@ -284,7 +286,7 @@ impl<D: DataPlane> Control<D> {
             mode: self.config.settings.mode,
         };
         let mac = MacAddress(link.mac);
-        let slot = self.slot(name);
+        let slot = self.slot(name, mac);
         let adopted = self.plane.attach(&attachment, mac, slot).map_err(DaemonError::DataPlane)?;
         self.problems.remove(name);
         let how = if adopted { "took over" } else { "attached to" };
@@ -292,19 +294,35 @@ impl<D: DataPlane> Control<D> {
         Ok(())
     }
 
-    fn slot(&mut self, name: &str) -> u32 {
+    /// The interface's slot. One that an earlier daemon attached keeps its slot: the program that
+    /// still runs there would take another's entry for its own.
+    fn slot(&mut self, name: &str, mac: MacAddress) -> u32 {
         if let Some(slot) = self.slots.get(name) {
             return *slot;
         }
-        let free = (0..).find(|slot| !self.slots.values().any(|used| used == slot));
-        let slot = free.unwrap_or(u32::MAX);
+        let used: BTreeSet<u32> = self.slots.values().copied().collect();
+        let free: Vec<u32> = (0..INTERFACES).filter(|slot| !used.contains(slot)).collect();
+        let store = self.plane.store();
+        let holding = |mac| free.iter().find(|slot| store.interface(**slot).mac == mac);
+        let slot = holding(mac).or_else(|| holding(MacAddress::default())).or(free.first());
+        // Beyond the table the data path refuses it.
+        let slot = slot.copied().unwrap_or(INTERFACES);
         self.slots.insert(name.into(), slot);
         slot
+    }
+
+    /// Clears the slots of interfaces that are not attached any more.
+    fn clear_free_slots(&mut self) {
+        let used: BTreeSet<u32> = self.slots.values().copied().collect();
+        for slot in (0..INTERFACES).filter(|slot| !used.contains(slot)) {
+            self.plane.store().set_interface(slot, Interface::default());
+        }
     }
 
     fn detach(&mut self, name: &str) -> Result<(), DaemonError> {
         self.plane.detach(name).map_err(DaemonError::DataPlane)?;
         self.slots.remove(name);
+        self.clear_free_slots();
         self.problems.remove(name);
         tracing::info!("detached from interface {name}");
         Ok(())

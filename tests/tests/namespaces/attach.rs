@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use lb_userspace::{bpf::Mode, demo::seed::Host};
 use nix::sys::signal::Signal;
-use tests::lab::{Director, Lab, SEED, eventually, refusal, vip};
+use tests::lab::{Director, EchoServer, Lab, SEED, eventually, refusal, under_traffic, vip};
 
 /// Everything of the director is gone but its configuration.
 fn assert_gone(lab: &Lab, director: &Director<'_>) {
@@ -122,4 +122,27 @@ fn interfaces_come_and_go_with_the_file() {
     eventually("it is attached again", Duration::from_secs(5), attached);
     eventually("it is listed", Duration::from_secs(5), || problem().as_deref() == Some("is down"));
     assert_eq!(lab.fetch(2).len(), 2);
+}
+
+/// The kernel knows the interfaces by number, the file by order: a new order must not mix them up.
+#[test]
+fn interfaces_in_another_order_lose_nothing_at_a_restart() {
+    let lab = Lab::new("order");
+    let _echo = Host::REAL_SERVERS.map(|host| EchoServer::start(&lab, host, 7));
+    lab.network(Host::Director, async |netlink| netlink.create_veth("eth1", "eth2", None).await);
+    let udp = SEED.replace("tcp:192.168.19.100:80", "udp:192.168.19.100:7");
+    let mut director = lab.director("");
+    let text = format!("{}{SEED}{udp}", director.head("eth0"));
+    director.write_config(&text.replace("[\"eth0\"]", "[\"eth0\", \"eth1\"]"));
+    director.start();
+    let report = under_traffic(&lab, 5, 7, |traffic| {
+        director.stop(Signal::SIGTERM);
+        director.write_config(&text.replace("[\"eth0\"]", "[\"eth1\", \"eth0\"]"));
+        director.start();
+        traffic.goes_on();
+        director.write_config(&text);
+        director.ok("apply");
+        traffic.goes_on();
+    });
+    assert_eq!(report.failures, [""; 0], "{report:?}");
 }
