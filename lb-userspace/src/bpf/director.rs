@@ -16,14 +16,13 @@ use lb_common::{
 use zerocopy::IntoBytes;
 
 use super::{
-    BpfError, Loaded, Mode,
-    layout::{self, INTERFACES},
+    BpfError, Loaded, Mode, layout,
     link::{self, LinkPin},
     lock::PinLock,
     maps::MapStore,
     object, pin,
 };
-use crate::store::{Capacity, Store};
+use crate::store::{Capacity, INTERFACES, Store};
 
 /// How to open a director.
 #[derive(Clone, Debug)]
@@ -71,7 +70,6 @@ impl Director {
     /// When not privileged, when the directory cannot hold pins or is another director's, or when what is pinned there was
     /// made with other sizes or by another version; nothing is changed then.
     pub fn open(options: &Options) -> Result<Self, BpfError> {
-        let options = options.clone();
         let directory = options.pin.as_path();
         if !nix::unistd::geteuid().is_root() {
             return Err(BpfError::NotPrivileged);
@@ -82,14 +80,24 @@ impl Director {
                 break lock;
             }
         };
-        let layouts = layout::director(&options.capacity);
         let pinned = pin::names(directory)?;
+        let opened = Self::open_locked(options.clone(), lock, &pinned);
+        if opened.is_err() && pinned.is_empty() {
+            // What failed is the error to report.
+            let _ = Self::remove(directory);
+        }
+        opened
+    }
+
+    fn open_locked(options: Options, lock: PinLock, pinned: &[String]) -> Result<Self, BpfError> {
+        let directory = options.pin.as_path();
+        let layouts = layout::director(&options.capacity);
         for layout in layouts.iter().filter(|layout| pinned.iter().any(|name| name == layout.name))
         {
             layout::check(directory, layout)?;
         }
         let flow_sets = options.capacity.flows / WAYS as u32;
-        let settings = match existing_settings(directory, &pinned)? {
+        let settings = match existing_settings(directory, pinned)? {
             Some(settings) => settings,
             None => Settings { layout: LAYOUT, flow_sets, seed: random_seed()? },
         };

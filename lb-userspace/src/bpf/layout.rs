@@ -13,10 +13,7 @@ use lb_common::{
 };
 
 use super::BpfError;
-use crate::store::Capacity;
-
-/// How many interfaces a director can be attached to.
-pub(super) const INTERFACES: u32 = 64;
+use crate::store::{Capacity, INTERFACES};
 
 /// One map's shape.
 pub(super) struct Layout {

@@ -11,9 +11,9 @@ use lb_common::{
 };
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
-use super::{BpfError, layout::INTERFACES};
+use super::BpfError;
 use crate::{
-    store::{Capacity, Store, StoreError},
+    store::{Capacity, INTERFACES, Store, StoreError},
     sys::SharedWords,
 };
 

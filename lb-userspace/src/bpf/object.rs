@@ -1,6 +1,6 @@
 //! The committed objects, and a program loaded from one.
 
-use std::time::Duration;
+use std::{error::Error, time::Duration};
 
 use aya::{
     Ebpf, EbpfLoader, include_bytes_aligned,
@@ -34,10 +34,10 @@ impl Object {
     /// Creates (or opens) the object's maps.
     pub(super) fn load(&self, loader: &mut EbpfLoader<'_>) -> Result<Ebpf, BpfError> {
         loader.load(self.bytes).map_err(|source| {
-            if nix::unistd::geteuid().is_root() {
-                BpfError::Object { name: self.name, source: Box::new(source) }
-            } else {
+            if not_permitted(&source) {
                 BpfError::NotPrivileged
+            } else {
+                BpfError::Object { name: self.name, source: Box::new(source) }
             }
         })
     }
@@ -46,12 +46,23 @@ impl Object {
     pub(super) fn program(&self, loader: &mut EbpfLoader<'_>) -> Result<Loaded, BpfError> {
         let mut loaded = Loaded { ebpf: self.load(loader)?, name: self.name };
         let name = loaded.name;
-        loaded
-            .xdp()?
-            .load()
-            .map_err(|source| BpfError::Program { name, source: Box::new(source) })?;
+        loaded.xdp()?.load().map_err(|source| {
+            if not_permitted(&source) {
+                BpfError::NotPrivileged
+            } else {
+                BpfError::Program { name, source: Box::new(source) }
+            }
+        })?;
         Ok(loaded)
     }
+}
+
+/// Whether the kernel refuses this process, as it does root without capabilities in a container. The
+/// verifier's refusals of a program are EACCES and the like.
+fn not_permitted(error: &(dyn Error + 'static)) -> bool {
+    std::iter::successors(Some(error), |error| (*error).source())
+        .filter_map(|error| error.downcast_ref::<std::io::Error>())
+        .any(|error| error.raw_os_error() == Some(libc::EPERM))
 }
 
 /// A loaded XDP program with its maps.

@@ -172,7 +172,7 @@ pub enum ServerCommand {
         #[arg(value_parser = unicast)]
         server: Ipv4Addr,
         /// Its weight, 0 to 2147483647; with 0 it takes no new flows
-        #[arg(long, default_value = "1")]
+        #[arg(long, default_value = "1", allow_negative_numbers = true)]
         weight: Weight,
         #[command(flatten)]
         request: RequestArgs,
@@ -187,7 +187,7 @@ pub enum ServerCommand {
         #[arg(value_parser = unicast)]
         server: Ipv4Addr,
         /// Its weight from now on, 0 to 2147483647; with 0 it takes no new flows
-        #[arg(long)]
+        #[arg(long, allow_negative_numbers = true)]
         weight: Weight,
         #[command(flatten)]
         request: RequestArgs,

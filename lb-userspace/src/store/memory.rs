@@ -83,8 +83,11 @@ impl Store for MemoryTables {
         self.vip_filter = *filter;
     }
 
-    fn set_interface(&mut self, _slot: u32, interface: Interface) {
-        self.interface = interface;
+    /// There is one slot.
+    fn set_interface(&mut self, slot: u32, interface: Interface) {
+        if slot == 0 {
+            self.interface = interface;
+        }
     }
 
     fn flows(&self, each: &mut dyn FnMut(FlowWord, FlowKey)) {
