@@ -19,6 +19,14 @@ use crate::{
     },
 };
 
+/// A seed as random as any: the fractional parts of the square roots of 2, 3, 5 and 7.
+pub const SEED: HashSeed = HashSeed([
+    0x6A09_E667_F3BC_C908,
+    0xBB67_AE85_84CA_A73B,
+    0x3C6E_F372_FE94_F82B,
+    0xA54F_F53A_5F1D_36F1,
+]);
+
 /// A frame with room to grow at the head, as an XDP driver hands it over.
 #[derive(Clone, Debug)]
 pub struct MemoryPacket {

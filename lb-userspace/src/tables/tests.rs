@@ -2,8 +2,7 @@ use std::collections::BTreeSet;
 
 use lb_common::{
     Reason, Verdict,
-    flow::HashSeed,
-    memory::{MemoryPacket, MemoryTables},
+    memory::{MemoryPacket, MemoryTables, SEED},
     table::{Interface, Vip},
 };
 use proptest::prelude::*;
@@ -17,7 +16,7 @@ use crate::{
 const MAC: [u8; 6] = [2, 0, 0, 0, 0, 1];
 
 fn memory(services: usize, real_servers: usize, lookup: usize) -> MemoryTables {
-    let mut memory = MemoryTables::new(64, HashSeed([1, 2, 3, 4]), 1000);
+    let mut memory = MemoryTables::new(64, SEED, 1000);
     memory.services = vec![Service::default(); services];
     memory.real_servers = vec![RealServer::default(); real_servers];
     memory.lookup = vec![0; lookup];

@@ -3,8 +3,8 @@
 use anyhow::Result;
 use lb_common::{
     director,
-    flow::{HashSeed, WAYS},
-    memory::{MemoryPacket, MemoryTables},
+    flow::WAYS,
+    memory::{MemoryPacket, MemoryTables, SEED},
     table::{RealServer, Service},
     unwrap,
 };
@@ -13,15 +13,6 @@ use super::{
     engine::{Counts, Engine, Outcome},
     fixture::{CAPACITY, Fixture, INTERFACE},
 };
-
-/// Any random seed does: no vector depends on where a flow is kept. (The fractional parts of the
-/// square roots of 2, 3, 5 and 7.)
-const SEED: HashSeed = HashSeed([
-    0x6A09_E667_F3BC_C908,
-    0xBB67_AE85_84CA_A73B,
-    0x3C6E_F372_FE94_F82B,
-    0xA54F_F53A_5F1D_36F1,
-]);
 
 /// The pipeline over ordinary memory.
 #[derive(Debug)]

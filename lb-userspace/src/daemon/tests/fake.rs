@@ -10,8 +10,7 @@ use std::{
 use hyper::Method;
 use lb_common::{
     MacAddress,
-    flow::HashSeed,
-    memory::MemoryTables,
+    memory::{MemoryTables, SEED},
     table::{RealServer, Service},
 };
 use serde::Serialize;
@@ -39,7 +38,7 @@ pub(super) struct Kernel {
 
 impl Kernel {
     pub(super) fn new() -> Arc<Mutex<Self>> {
-        let mut tables = MemoryTables::new(16, HashSeed([1, 2, 3, 4]), 1000);
+        let mut tables = MemoryTables::new(16, SEED, 1000);
         tables.services = vec![Service::default(); 3];
         tables.real_servers = vec![RealServer::default(); 4];
         tables.lookup = vec![0; 64];
