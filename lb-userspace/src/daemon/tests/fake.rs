@@ -30,6 +30,14 @@ use crate::{
     store::Store,
 };
 
+/// A seed has random words: small ones mix nothing.
+const SEED: HashSeed = HashSeed([
+    0x6A09_E667_F3BC_C908,
+    0xBB67_AE85_84CA_A73B,
+    0x3C6E_F372_FE94_F82B,
+    0xA54F_F53A_5F1D_36F1,
+]);
+
 /// What outlives the daemon.
 pub(super) struct Kernel {
     pub(super) tables: Option<MemoryTables>,
@@ -39,7 +47,7 @@ pub(super) struct Kernel {
 
 impl Kernel {
     pub(super) fn new() -> Arc<Mutex<Self>> {
-        let mut tables = MemoryTables::new(16, HashSeed([1, 2, 3, 4]), 1000);
+        let mut tables = MemoryTables::new(16, SEED, 1000);
         tables.services = vec![Service::default(); 3];
         tables.real_servers = vec![RealServer::default(); 4];
         tables.lookup = vec![0; 64];
