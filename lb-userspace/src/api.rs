@@ -21,6 +21,7 @@ use std::{
     path::PathBuf,
 };
 
+use lb_common::flow::FlowKey;
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -112,7 +113,7 @@ pub struct FlowTable {
 
 impl FlowTable {
     /// A flow's word and its key.
-    const FLOW_BYTES: u64 = 8 + 40;
+    const FLOW_BYTES: u64 = (size_of::<u64>() + size_of::<FlowKey>()) as u64;
 
     /// The table for so many flows.
     pub const fn new(flows: u32) -> Self {

@@ -3,6 +3,7 @@
 use std::{
     fmt, io,
     path::{Path, PathBuf},
+    time::{Duration, Instant},
 };
 
 use aya::programs::{
@@ -100,16 +101,29 @@ pub(super) fn attach(
     directory: &Path,
     pin: &LinkPin,
 ) -> Result<bool, BpfError> {
+    attach_within(Duration::ZERO, program, directory, pin)
+}
+
+/// How long a link may take to go after its pin went. The kernel frees it after an RCU grace
+/// period, some milliseconds; a second is what a machine with all CPUs busy may need.
+const UNPINNED_WITHIN: Duration = Duration::from_secs(1);
+
+/// How often a busy interface is tried again.
+const TRY_AGAIN: Duration = Duration::from_millis(5);
+
+/// As [`attach`]; tries for so long while another program is attached.
+fn attach_within(
+    patience: Duration,
+    program: &mut Loaded,
+    directory: &Path,
+    pin: &LinkPin,
+) -> Result<bool, BpfError> {
     let path = pin.path(directory);
     if path.exists() {
         match replace(program, &path) {
             Ok(()) => return Ok(true),
             // ENOLINK: the interface is gone, and a new one has taken its index and name.
-            Err(ProgramError::SyscallError(error))
-                if error.io_error.raw_os_error() == Some(libc::ENOLINK) =>
-            {
-                pin::remove(&path)?;
-            }
+            Err(error) if error_code(&error) == Some(libc::ENOLINK) => pin::remove(&path)?,
             Err(source) => return Err(BpfError::Link { path, source: Box::new(source) }),
         }
     }
@@ -124,9 +138,16 @@ pub(super) fn attach(
         source,
     };
     let xdp = program.xdp()?;
-    let id = xdp
-        .attach_to_if_index(pin.index, mode)
-        .map_err(|error| refused(attach_hint(&error), Box::new(error)))?;
+    let deadline = Instant::now() + patience;
+    let id = loop {
+        match xdp.attach_to_if_index(pin.index, mode) {
+            Ok(id) => break id,
+            Err(error) if is_busy(&error) && Instant::now() < deadline => {
+                std::thread::sleep(TRY_AGAIN);
+            }
+            Err(error) => return Err(refused(attach_hint(&error), Box::new(error))),
+        }
+    };
     let link = xdp.take_link(id).map_err(|error| refused("internal error", Box::new(error)))?;
     let Ok(link) = FdLink::try_from(link) else {
         let error = io::Error::from(io::ErrorKind::Unsupported);
@@ -156,10 +177,17 @@ pub(super) fn attach_alone(
     for other in &modes {
         pin::remove(&other.path(directory))?;
     }
-    let attached = attach(program, directory, pin);
+    let patience = if modes.is_empty() { Duration::ZERO } else { UNPINNED_WITHIN };
+    let attached = attach_within(patience, program, directory, pin);
     if attached.is_err() {
         for other in &modes {
-            attach(program, directory, other)?;
+            if let Err(error) = attach_within(patience, program, directory, other) {
+                tracing::error!(
+                    "{} is not attached in {} mode again: {error}",
+                    other.interface,
+                    other.mode
+                );
+            }
         }
     }
     let adopted = attached?;
@@ -182,13 +210,21 @@ fn replace(program: &mut Loaded, path: &Path) -> Result<(), ProgramError> {
     Ok(())
 }
 
-/// What to do about a refused attachment.
-fn attach_hint(error: &ProgramError) -> &'static str {
-    let code = match error {
+fn error_code(error: &ProgramError) -> Option<i32> {
+    match error {
         ProgramError::SyscallError(error) => error.io_error.raw_os_error(),
         _ => None,
-    };
-    match code {
+    }
+}
+
+/// Whether another program is attached, in the same mode or in the other.
+fn is_busy(error: &ProgramError) -> bool {
+    matches!(error_code(error), Some(libc::EBUSY | libc::EEXIST))
+}
+
+/// What to do about a refused attachment.
+fn attach_hint(error: &ProgramError) -> &'static str {
+    match error_code(error) {
         Some(libc::EBUSY) => {
             "another XDP program is attached; see `ip link show` and detach it with `ip link set dev IF xdp off`"
         }

@@ -6,11 +6,14 @@ use std::{
     path::Path,
 };
 
-use comfy_table::{CellAlignment, Table, presets};
+use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
 use serde::Serialize;
 
 use super::CliError;
-use crate::api::{Changes, FlowTable, Interface, Server, Service, State, Stats, Traffic};
+use crate::{
+    api::{Changes, FlowTable, Interface, NextHop, Server, Service, State, Stats, Traffic},
+    config::Mode,
+};
 
 /// Prints, and reports a reader that has gone instead of panicking.
 pub(super) fn print(text: fmt::Arguments<'_>) -> Result<(), CliError> {
@@ -65,6 +68,9 @@ pub(super) fn stats(stats: &Stats, all: bool, as_json: bool) -> Result<(), CliEr
     print(format_args!("{}", StatsText(stats, all)))
 }
 
+/// Explanations are broken to this many columns, wherever the output goes.
+const WIDTH: u16 = 100;
+
 /// A table without borders; columns from `numbers` on are aligned to the right.
 fn table<const N: usize>(header: [&str; N], numbers: usize) -> Table {
     let mut table = Table::new();
@@ -87,10 +93,24 @@ fn write_table(f: &mut fmt::Formatter<'_>, table: &Table) -> fmt::Result {
     Ok(())
 }
 
-/// `1048576 flows, 48.0 MiB`.
+/// `room for 1,048,576 flows in 48.0 MiB of memory`.
 pub(super) fn flow_table(table: &FlowTable) -> String {
     let FlowTable { flows, bytes } = table;
-    format!("{flows} flows, {:.1} MiB", *bytes as f64 / f64::from(1 << 20))
+    let mebibytes = *bytes as f64 / f64::from(1 << 20);
+    format!("room for {} flows in {mebibytes:.1} MiB of memory", grouped(*flows))
+}
+
+/// `1,048,576`.
+fn grouped(number: u32) -> String {
+    let digits = number.to_string();
+    let mut text = String::new();
+    for (position, digit) in digits.chars().enumerate() {
+        if position > 0 && (digits.len() - position).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
 }
 
 struct StateText<'a>(&'a State);
@@ -100,43 +120,16 @@ impl fmt::Display for StateText<'_> {
         let State { version: _, pid: _, config, pin: _, interfaces, services, flow_table: flows } =
             self.0;
         let mut rows = table(["INTERFACE", "MODE", "STATE"], 3);
-        for Interface { name, index: _, mode, problem } in interfaces {
-            let mode = mode.map_or_else(|| "-".into(), |mode| mode.to_string());
-            let state = problem.clone().unwrap_or_else(|| "attached".into());
-            rows.add_row([name.clone(), mode, state]);
+        for interface in interfaces {
+            let mode = interface.mode.map_or_else(|| "-".into(), |mode| mode.to_string());
+            rows.add_row([interface.name.clone(), mode, interface_state(interface)]);
         }
         write_table(f, &rows)?;
         writeln!(f)?;
-        let mut rows =
-            table(["SERVICE", "SCHEDULER", "VIP", "REAL SERVER", "WEIGHT", "NEXT HOP"], 6);
-        if let Some(column) = rows.column_mut(4) {
-            column.set_cell_alignment(CellAlignment::Right);
-        }
-        for Service { address, scheduler, vip, servers } in services {
-            let mut head = [address.to_string(), scheduler.to_string(), vip.name().into()];
-            if servers.is_empty() {
-                let [service, scheduler, vip] = head.clone();
-                rows.add_row([
-                    service,
-                    scheduler,
-                    vip,
-                    "none".into(),
-                    String::new(),
-                    String::new(),
-                ]);
-            }
-            for server in servers {
-                let [service, scheduler, vip] = std::mem::take(&mut head);
-                let Server { address, weight, next_hop: _, problem: _ } = server;
-                let next_hop = next_hop(server);
-                let (address, weight) = (address.to_string(), weight.to_string());
-                rows.add_row([service, scheduler, vip, address, weight, next_hop]);
-            }
-        }
         if services.is_empty() {
             writeln!(f, "no services; add one with `tunlb service add tcp:VIP:PORT`")?;
         } else {
-            write_table(f, &rows)?;
+            write_services(f, services)?;
         }
         writeln!(f)?;
         writeln!(f, "flow table: {}", flow_table(flows))?;
@@ -144,15 +137,63 @@ impl fmt::Display for StateText<'_> {
     }
 }
 
-fn next_hop(server: &Server) -> String {
-    match (&server.next_hop, &server.problem) {
-        (Some(hop), _) => {
-            let vlan = hop.vlan.map_or_else(String::new, |vlan| format!(" vlan {vlan}"));
-            format!("{} dev {}{vlan} src {} mtu {}", hop.mac, hop.interface, hop.source, hop.mtu)
-        }
-        (None, Some(problem)) => format!("none: {problem}"),
-        (None, None) => "none".into(),
+fn interface_state(interface: &Interface) -> String {
+    let Interface { name: _, index: _, mode, problem } = interface;
+    match (problem, mode) {
+        (Some(problem), _) => problem.clone(),
+        (None, Some(Mode::Generic)) => "attached; slow: not in the driver".into(),
+        (None, _) => "attached".into(),
     }
+}
+
+/// Two tables, the lines of the one between those of the other: services, and below each its
+/// servers. So a line stays below 100 columns whatever the addresses.
+fn write_services(f: &mut fmt::Formatter<'_>, services: &[Service]) -> fmt::Result {
+    let mut heads = table(["SERVICE", "SCHEDULER", "VIP"], 3);
+    let mut rows = table(["REAL SERVER", "WEIGHT", "NEXT HOP", "DEV", "SOURCE", "MTU"], 6);
+    for numbers in [1, 5] {
+        if let Some(column) = rows.column_mut(numbers) {
+            column.set_cell_alignment(CellAlignment::Right);
+        }
+    }
+    for Service { address, scheduler, vip, servers } in services {
+        heads.add_row([address.to_string(), scheduler.to_string(), vip.name().into()]);
+        for Server { address, weight, next_hop, problem: _ } in servers {
+            let mut row = vec![address.to_string(), weight.to_string()];
+            match next_hop {
+                Some(NextHop { interface, mac, vlan, source, mtu }) => {
+                    let tag = vlan.map_or_else(String::new, |vlan| format!(" vlan {vlan}"));
+                    let dev = format!("{interface}{tag}");
+                    row.extend([mac.clone(), dev, source.to_string(), mtu.to_string()]);
+                }
+                None => row.push("none".into()),
+            }
+            rows.add_row(row);
+        }
+    }
+    let (heads, rows) = (heads.to_string(), rows.to_string());
+    let (mut heads, mut rows) = (heads.lines(), rows.lines());
+    let mut head = |f: &mut fmt::Formatter<'_>| {
+        heads.next().map_or(Ok(()), |line| writeln!(f, "{}", line.trim_end()))
+    };
+    let mut row = |f: &mut fmt::Formatter<'_>| {
+        rows.next().map_or(Ok(()), |line| writeln!(f, "  {}", line.trim_end()))
+    };
+    head(f)?;
+    row(f)?;
+    for Service { address: _, scheduler: _, vip: _, servers } in services {
+        head(f)?;
+        for server in servers {
+            row(f)?;
+            if let (None, Some(problem)) = (&server.next_hop, &server.problem) {
+                writeln!(f, "    {problem}")?;
+            }
+        }
+        if servers.is_empty() {
+            writeln!(f, "  none; add one with `tunlb server add`")?;
+        }
+    }
+    Ok(())
 }
 
 struct StatsText<'a>(&'a Stats, bool);
@@ -161,6 +202,7 @@ impl fmt::Display for StatsText<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self(Stats { reasons, services }, all) = self;
         let mut rows = table(["COUNT", "REASON", "MEANING"], 3);
+        rows.set_content_arrangement(ContentArrangement::Dynamic).set_width(WIDTH);
         if let Some(column) = rows.column_mut(0) {
             column.set_cell_alignment(CellAlignment::Right);
         }
@@ -189,5 +231,135 @@ impl fmt::Display for StatsText<'_> {
             }
         }
         write_table(f, &rows)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+
+    use super::*;
+    use crate::{
+        api::{ReasonCount, ServerStats, ServiceStats},
+        config::Scheduler,
+        plan::Ownership,
+    };
+
+    const VIP: &str = "tcp:192.168.19.100:80";
+
+    fn server(last: u8, weight: &str, next_hop: Option<NextHop>, problem: Option<&str>) -> Server {
+        Server {
+            address: Ipv4Addr::new(192, 168, 19, last),
+            weight: weight.parse().expect("a weight"),
+            next_hop,
+            problem: problem.map(Into::into),
+        }
+    }
+
+    #[test]
+    fn a_list_says_mode_next_hop_or_reason_and_memory() {
+        let hop = NextHop {
+            interface: "eth0".into(),
+            mac: "02:00:c0:a8:13:02".into(),
+            vlan: None,
+            source: Ipv4Addr::new(192, 168, 19, 254).into(),
+            mtu: 1500,
+        };
+        let tagged = NextHop { vlan: Some(100), mtu: 576, ..hop.clone() };
+        let unknown = "192.168.19.4 does not answer on link eth0: its MAC address is unknown";
+        let interface = |name: &str, mode, problem: Option<&str>| Interface {
+            name: name.into(),
+            index: Some(2),
+            mode,
+            problem: problem.map(Into::into),
+        };
+        let service = |address: &str, servers| Service {
+            address: address.parse().expect("a service"),
+            scheduler: Scheduler::Wrr,
+            vip: Ownership::Owned,
+            servers,
+        };
+        let state = State {
+            version: "1".into(),
+            pid: 1,
+            config: "/etc/tunlb.toml".into(),
+            pin: "/sys/fs/bpf/tunlb".into(),
+            interfaces: vec![
+                interface("eth0", Some(Mode::Native), None),
+                interface("eth1", Some(Mode::Generic), None),
+                interface("eth2", None, Some("does not exist")),
+            ],
+            services: vec![
+                service(
+                    VIP,
+                    vec![
+                        server(2, "1", Some(hop), None),
+                        server(3, "2147483647", Some(tagged), None),
+                        server(4, "0", None, Some(unknown)),
+                    ],
+                ),
+                service("udp:192.168.19.100:53", Vec::new()),
+            ],
+            flow_table: FlowTable::new(1 << 20),
+        };
+        let text = StateText(&state).to_string();
+        let expected = "\
+INTERFACE  MODE     STATE
+eth0       native   attached
+eth1       generic  attached; slow: not in the driver
+eth2       -        does not exist
+
+SERVICE                SCHEDULER  VIP
+  REAL SERVER       WEIGHT  NEXT HOP           DEV            SOURCE           MTU
+tcp:192.168.19.100:80  wrr        owned
+  192.168.19.2           1  02:00:c0:a8:13:02  eth0           192.168.19.254  1500
+  192.168.19.3  2147483647  02:00:c0:a8:13:02  eth0 vlan 100  192.168.19.254   576
+  192.168.19.4           0  none
+    192.168.19.4 does not answer on link eth0: its MAC address is unknown
+udp:192.168.19.100:53  wrr        owned
+  none; add one with `tunlb server add`
+
+flow table: room for 1,048,576 flows in 48.0 MiB of memory
+configuration: /etc/tunlb.toml
+";
+        assert_eq!(text, expected);
+    }
+
+    #[test]
+    fn statistics_fit_in_100_columns() {
+        let traffic = Traffic {
+            flows: 1_000_000_000_000,
+            packets: 1_000_000_000_000_000,
+            bytes: 1_000_000_000_000_000_000,
+        };
+        let reason = |reason: &lb_common::Reason| ReasonCount {
+            reason: reason.label().into(),
+            count: 1_000_000_000_000,
+            help: reason.help().into(),
+        };
+        let stats = Stats {
+            reasons: lb_common::Reason::ALL.iter().map(reason).collect(),
+            services: vec![ServiceStats {
+                address: VIP.parse().expect("a service"),
+                traffic,
+                servers: vec![ServerStats { address: Ipv4Addr::new(192, 168, 19, 2), traffic }],
+            }],
+        };
+        let text = StatsText(&stats, false).to_string();
+        for line in text.lines() {
+            assert!(line.chars().count() <= 100, "{line}");
+        }
+        // Broken or not, a meaning stays in its column.
+        let meaning = text.find("MEANING").expect("a header");
+        let (reasons, _) = text.split_once("\n\n").expect("two tables");
+        assert!(reasons.lines().skip(1).all(|line| !line[meaning..].starts_with(' ')), "{text}");
+    }
+
+    #[test]
+    fn numbers_are_grouped_by_thousands() {
+        let numbers = [(0, "0"), (999, "999"), (1000, "1,000"), (u32::MAX, "4,294,967,295")];
+        for (number, expected) in numbers {
+            assert_eq!(grouped(number), expected);
+        }
     }
 }
