@@ -10,6 +10,7 @@ mod initramfs;
 mod job;
 mod kernel;
 mod qemu;
+pub(crate) mod suite;
 
 use std::{
     fs,
@@ -42,6 +43,10 @@ pub(crate) struct Args {
     #[arg(long, conflicts_with = "command")]
     shell: bool,
 
+    /// The tests that talk to the kernel: what `cargo xtask test` ends with.
+    #[arg(long, conflicts_with_all = ["command", "shell"])]
+    tests: bool,
+
     /// End the command after this many seconds, and show where it hung.
     #[arg(long, value_name = "SECONDS", default_value_t = 900, value_parser = clap::value_parser!(u64).range(1..))]
     timeout: u64,
@@ -59,11 +64,14 @@ pub(crate) struct Args {
     accel: Option<Accel>,
 
     /// The program and its arguments (not a line for a shell: that is `sh -c LINE`).
-    #[arg(last = true, required_unless_present = "shell")]
+    #[arg(last = true, required_unless_present_any = ["shell", "tests"])]
     command: Vec<String>,
 }
 
 pub(crate) fn run(repo: &Repo, args: &Args) -> Result<ExitCode> {
+    if args.tests {
+        return suite::run(repo).map(|()| ExitCode::SUCCESS);
+    }
     let machine = Machine::prepare(repo, args.accel, args.cpus, args.memory)?;
     let job = Job {
         command: args.command.clone(),
