@@ -209,8 +209,8 @@ impl Director<'_> {
     #[must_use]
     pub fn tunlb(&self, arguments: &[&str]) -> Output {
         let socket = self.socket.display().to_string();
-        let mut all = vec!["--socket", &socket];
-        all.extend(arguments);
+        let mut all = arguments.to_vec();
+        all.extend(["--socket", &socket]);
         self.lab.scene().tunlb(Host::Director, &all).expect("runs")
     }
 

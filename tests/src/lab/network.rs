@@ -9,7 +9,7 @@ use lb_userspace::{
 };
 use rtnetlink::packet_route::link::{LinkAttribute, LinkXdp, XdpAttached};
 
-use super::Lab;
+use super::{Lab, SOON, eventually};
 
 /// An XDP program as the kernel lists it on an interface.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -100,6 +100,17 @@ impl Lab {
             _ => None,
         })?;
         Some(XdpProgram { mode, id })
+    }
+
+    /// Waits until no XDP program is on an interface: the kernel takes one off some moments after
+    /// the last pin of its link is gone.
+    ///
+    /// # Panics
+    ///
+    /// If one stays.
+    #[track_caller]
+    pub fn await_detached(&self, host: Host, interface: &str) {
+        eventually("no XDP program", SOON, || self.xdp(host, interface).is_none());
     }
 
     /// Writes a sysctl of a host.

@@ -8,7 +8,7 @@ use tests::lab::{Director, EchoServer, Lab, SEED, eventually, refusal, under_tra
 
 /// Everything of the director is gone but its configuration.
 fn assert_gone(lab: &Lab, director: &Director<'_>) {
-    assert_eq!(lab.xdp(Host::Director, "eth0"), None);
+    lab.await_detached(Host::Director, "eth0");
     assert!(!director.pin.exists(), "{:?}", director.pins());
     assert!(!director.socket.exists());
     lab.try_fetch(vip(80), Duration::from_millis(300)).expect_err("nothing is balanced");
@@ -81,13 +81,13 @@ fn driver_without_xdp_is_refused_and_generic_mode_named() {
     let said = refusal(&director.run(&[]));
     assert!(said.contains("cannot attach to br7 in native XDP mode"), "{said}");
     assert!(said.contains("generic"), "{said}");
-    assert_eq!(lab.xdp(Host::Director, "br7"), None);
+    lab.await_detached(Host::Director, "br7");
     assert!(!director.pin.exists(), "{:?}", director.pins());
 
     director.start_with(&["--generic"]);
     assert_eq!(lab.xdp(Host::Director, "br7").expect("is attached").mode, Mode::Generic);
     director.ok("detach");
-    assert_eq!(lab.xdp(Host::Director, "br7"), None);
+    lab.await_detached(Host::Director, "br7");
 }
 
 #[test]
@@ -105,7 +105,7 @@ fn interfaces_come_and_go_with_the_file() {
     assert_eq!(lab.xdp(Host::Director, "eth0"), Some(program), "it is left alone");
     director.write_config(&one);
     director.ok("apply");
-    assert_eq!(lab.xdp(Host::Director, "eth1"), None);
+    lab.await_detached(Host::Director, "eth1");
     assert_eq!(lab.fetch(2).len(), 2);
 
     // One that goes is named; when it is back, so is the program.
