@@ -3,6 +3,7 @@
 mod chart;
 mod frame;
 mod live;
+mod machine;
 mod measure;
 mod report;
 mod rows;
@@ -18,7 +19,7 @@ use self::{
     measure::{Patience, pin_to},
     report::Report,
 };
-use crate::{machine, repo::Repo};
+use crate::repo::Repo;
 
 /// Measure nanoseconds per packet: the director, the least that any such program must do, and the textbook's design.
 ///
@@ -41,7 +42,7 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn run(repo: &Repo, args: &Args) -> Result<()> {
-    if !machine::is_root() {
+    if !crate::machine::is_root() {
         bail!(
             "not root: loading XDP programs needs it (sudo -E env PATH=\"$PATH\" cargo xtask bench packet)"
         );

@@ -7,6 +7,7 @@ use serde::Serialize;
 
 use super::{
     live::Live,
+    machine::{Latency, latencies},
     measure::Patience,
     rows::{Row, Versus},
     scaling::Scaling,
@@ -20,6 +21,7 @@ pub(super) struct Report {
     pub(super) kernel: String,
     pub(super) load: String,
     pub(super) rounds: u32,
+    pub(super) latencies: Vec<Latency>,
     pub(super) rows: Vec<Row>,
     pub(super) versus: Vec<Versus>,
     pub(super) live: Vec<Live>,
@@ -46,11 +48,21 @@ impl Report {
             kernel: read("/proc/sys/kernel/osrelease"),
             load: read("/proc/loadavg"),
             rounds: patience.rounds,
+            latencies: latencies(),
             rows,
             versus,
             live,
             scaling,
         }
+    }
+}
+
+impl Report {
+    /// What calling a program that only answers takes, in nanoseconds.
+    fn call(&self) -> f64 {
+        let raw =
+            |id| self.rows.iter().find(|row| row.id == id).map_or(f64::NAN, |row| row.raw_min);
+        raw("empty") - raw("loop")
     }
 }
 
@@ -82,11 +94,17 @@ fn target(value: f64, target: Option<f64>, met: fn(&f64, &f64) -> bool) -> Strin
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { quick, cpu, kernel, load, rounds, rows, versus, live, scaling } = self;
+        let Self { quick, cpu, kernel, load, rounds, latencies, rows, versus, live, scaling } =
+            self;
         writeln!(f, "{cpu}, Linux {kernel}, load {load}, {rounds} rounds")?;
         if *quick {
             writeln!(f, "QUICK: small tables, few packets; these numbers mean nothing")?;
         }
+        write!(f, "this machine now: a call and its return {:.1} ns", self.call())?;
+        for Latency { kib, time } in latencies {
+            write!(f, ", a load from {kib} KiB {time:.1}")?;
+        }
+        writeln!(f)?;
         let mut packets = table(&[
             "ns per packet",
             "raw min",

@@ -42,7 +42,8 @@ pub(super) struct Layout {
 pub(super) struct Scene {
     pins: PathBuf,
     layout: Layout,
-    director: Director,
+    /// `None` only while the scene is dropped: what is open cannot be removed.
+    director: Option<Director>,
     objects: [Ebpf; 2],
 }
 
@@ -71,7 +72,7 @@ impl Scene {
                 Ok((director, objects))
             });
         match made {
-            Ok((director, objects)) => Ok(Self { pins, layout, director, objects }),
+            Ok((director, objects)) => Ok(Self { pins, layout, director: Some(director), objects }),
             Err(error) => {
                 Director::remove(&pins)?;
                 Err(error)
@@ -126,7 +127,7 @@ impl Scene {
     /// Packets forwarded so far: of known flows, and of new ones.
     pub(super) fn forwarded(&mut self) -> Result<(u64, u64)> {
         let entries = 2 * self.layout.vips * self.layout.servers;
-        let store = self.director.store();
+        let store = self.director.as_mut().context("the scene is gone")?.store();
         let mut packets = 0;
         for index in 0..entries {
             packets += store.counters(index)?.packets;
@@ -138,6 +139,7 @@ impl Scene {
 
 impl Drop for Scene {
     fn drop(&mut self) {
+        self.director = None;
         if let Err(error) = Director::remove(&self.pins) {
             eprintln!("pins are left behind: {error}");
         }
