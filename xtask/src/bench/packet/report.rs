@@ -102,7 +102,7 @@ impl fmt::Display for Report {
         }
         write!(f, "this machine now: a call and its return {:.1} ns", self.call())?;
         for Latency { kib, time } in latencies {
-            write!(f, ", a load from {kib} KiB {time:.1}")?;
+            write!(f, ", a load from {kib} KiB {time:.1} more than from the first cache")?;
         }
         writeln!(f)?;
         let mut packets = table(&[
