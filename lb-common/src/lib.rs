@@ -7,6 +7,7 @@
 #![forbid(unsafe_code)]
 
 pub mod address;
+pub mod bench;
 pub mod flow;
 #[cfg(any(test, feature = "memory"))]
 pub mod memory;

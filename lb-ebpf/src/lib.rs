@@ -4,6 +4,7 @@
 #![no_std]
 #![cfg_attr(target_arch = "bpf", feature(asm_experimental_arch))]
 
+pub mod bench_loop;
 mod xdp;
 
 pub use xdp::{XdpPacket, action};

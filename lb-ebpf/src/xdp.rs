@@ -43,7 +43,7 @@ impl XdpPacket {
 
     /// The address of `N` bytes at `offset`, if they are all inside the frame.
     #[inline(always)]
-    fn at<const N: usize>(&self, offset: usize) -> Option<*mut [u8; N]> {
+    pub(crate) fn at<const N: usize>(&self, offset: usize) -> Option<*mut [u8; N]> {
         // The verifier wants a bound on what is added to a packet pointer.
         if offset > MOST {
             return None;

@@ -1,5 +1,6 @@
-//! What a person who works on tunlb runs: `cargo xtask setup`, `build-ebpf`, `test`, `ci`, `vm`.
+//! What a person who works on tunlb runs: `cargo xtask setup`, `build-ebpf`, `test`, `bench`, `ci`, `vm`.
 
+mod bench;
 mod ci;
 mod ebpf;
 mod machine;
@@ -31,6 +32,7 @@ enum Task {
     Setup(setup::Args),
     BuildEbpf(ebpf::Args),
     Test(test::Args),
+    Bench(bench::Args),
     Ci(ci::Args),
     Miri(miri::Args),
     Vm(vm::Args),
@@ -45,6 +47,7 @@ fn main() -> ExitCode {
             Task::Setup(args) => setup::run(&repo, &args),
             Task::BuildEbpf(args) => ebpf::run(&repo, &args),
             Task::Test(args) => test::run(&repo, &args),
+            Task::Bench(args) => bench::run(&repo, &args),
             Task::Ci(args) => ci::run(&repo, &args),
             Task::Miri(args) => miri::run(&repo, &args),
             // Ends as the command inside does.

@@ -167,7 +167,7 @@ fn choose<'t, P: Packet, T: Tables>(
         Ok(flow) => flow,
         Err(odd) => return Err(odd_packet(packet, tables, ip, odd)),
     };
-    let hash = flow.key().hash(&tables.seed());
+    let hash = tables.flow_hash(&flow.key());
     let now = tables.now();
     let mask = tables.set_mask();
     let tag = hash.tag();

@@ -21,7 +21,7 @@ pub use vip::{Vip, VipFilter};
 
 use crate::{
     address::Address,
-    flow::{FlowKey, FlowSet, HashSeed},
+    flow::{FlowHash, FlowKey, FlowSet, HashSeed},
     reason::Reason,
 };
 
@@ -41,6 +41,12 @@ pub trait Tables: Addresses {
 
     /// The seed of the flow hash.
     fn seed(&self) -> HashSeed;
+
+    /// The hash of a packet's flow.
+    #[inline(always)]
+    fn flow_hash(&self, key: &FlowKey) -> FlowHash {
+        key.hash(&self.seed())
+    }
 
     /// Flow sets minus one.
     fn set_mask(&self) -> u32;

@@ -8,7 +8,7 @@ mod maps;
 
 use aya_ebpf::{macros::xdp, programs::XdpContext};
 use aya_log_ebpf::debug;
-use lb_ebpf::XdpPacket;
+use lb_ebpf::{XdpPacket, bench_loop};
 
 lb_ebpf::license!();
 
@@ -25,4 +25,17 @@ pub fn director(context: XdpContext) -> u32 {
         verdict.reason as u32
     );
     lb_ebpf::action(verdict.action())
+}
+
+/// Runs [`director`] again and again. Only a benchmark loads it; it is here so that what is measured
+/// are the very instructions that run in production.
+#[xdp]
+pub fn bench(context: XdpContext) -> u32 {
+    bench_loop::run(context.ctx, director)
+}
+
+/// As [`bench`], for frames that go out.
+#[xdp]
+pub fn bench_live(context: XdpContext) -> u32 {
+    bench_loop::run_live(context.ctx, director)
 }

@@ -1,0 +1,112 @@
+//! What the director is measured against: the loop alone, the least that any such program must do,
+//! and the textbook's design. Loaded by benchmarks only; the director itself is measured by a
+//! program of its own object.
+#![no_std]
+#![no_main]
+#![feature(asm_experimental_arch, core_intrinsics)]
+#![expect(internal_features, reason = "BPF has no compare-and-swap in core::sync::atomic")]
+
+#[path = "../director/maps.rs"]
+#[expect(dead_code, reason = "shared with the director, which uses all of it")]
+mod maps;
+mod textbook;
+
+use aya_ebpf::{
+    bindings::{xdp_action, xdp_md},
+    macros::xdp,
+    programs::XdpContext,
+};
+use lb_common::Packet;
+use lb_ebpf::{XdpPacket, bench_loop};
+
+lb_ebpf::license!();
+
+/// The outer header's length in bytes.
+const OVERHEAD: i32 = 20;
+
+/// The loop alone: what is subtracted from every other program's time.
+#[xdp]
+pub fn harness(context: XdpContext) -> u32 {
+    bench_loop::run(context.ctx, |_| xdp_action::XDP_TX)
+}
+
+/// The loop, and the frame's head moved out: the loop moves it back. Half of what it takes more
+/// than [`harness`] is what undoing costs.
+#[xdp]
+pub fn heads(context: XdpContext) -> u32 {
+    bench_loop::run(context.ctx, |context| {
+        // An answer that is not used: a head that did not move shows in the loop's result.
+        XdpPacket::new(XdpContext::new(context)).move_head(OVERHEAD);
+        xdp_action::XDP_TX
+    })
+}
+
+/// A program that only answers.
+#[unsafe(no_mangle)]
+#[unsafe(link_section = "xdp")]
+#[inline(never)]
+pub fn empty(mut context: *mut xdp_md) -> u32 {
+    // SAFETY: the register is copied to itself. Without it LLVM would leave the call out.
+    unsafe { core::arch::asm!("{0} = {0}", inout(reg) context, options(nomem, nostack)) };
+    if context.is_null() { xdp_action::XDP_ABORTED } else { xdp_action::XDP_TX }
+}
+
+/// [`empty`] in the loop.
+#[xdp]
+pub fn bench_empty(context: XdpContext) -> u32 {
+    bench_loop::run(context.ctx, empty)
+}
+
+/// [`empty`] on frames that go out.
+#[xdp]
+pub fn live_empty(context: XdpContext) -> u32 {
+    bench_loop::run_live(context.ctx, empty)
+}
+
+/// The floor: wraps whatever comes in the same header.
+#[unsafe(no_mangle)]
+#[unsafe(link_section = "xdp")]
+#[inline(never)]
+pub fn constant(context: *mut xdp_md) -> u32 {
+    let mut packet = XdpPacket::new(XdpContext::new(context));
+    let wrapped = packet.move_head(OVERHEAD) && packet.store(0, &HEADERS);
+    if wrapped { xdp_action::XDP_TX } else { xdp_action::XDP_ABORTED }
+}
+
+/// From 10.0.0.1 to 10.0.0.2, for a packet of 130 bytes. Nobody reads it.
+#[rustfmt::skip]
+const HEADERS: [u8; 34] = [
+    2, 0, 0, 0, 0, 2, 2, 0, 0, 0, 0, 1, 8, 0,
+    0x45, 0, 0, 150, 0, 0, 0x40, 0, 64, 4, 0x26, 0x51, 10, 0, 0, 1, 10, 0, 0, 2,
+];
+
+/// [`constant`] in the loop.
+#[xdp]
+pub fn bench_floor(context: XdpContext) -> u32 {
+    bench_loop::run(context.ctx, constant)
+}
+
+/// [`constant`] on frames that go out.
+#[xdp]
+pub fn live_floor(context: XdpContext) -> u32 {
+    bench_loop::run_live(context.ctx, constant)
+}
+
+/// The director's pipeline over the textbook's flow table.
+#[xdp]
+pub fn textbook(context: XdpContext) -> u32 {
+    let mut packet = XdpPacket::new(context);
+    lb_ebpf::action(lb_common::director(&mut packet, &textbook::Textbook::new()).action())
+}
+
+/// [`textbook`] in the loop.
+#[xdp]
+pub fn bench_textbook(context: XdpContext) -> u32 {
+    bench_loop::run(context.ctx, textbook)
+}
+
+/// Drops every frame: for the far end of a veth.
+#[xdp]
+pub fn sink(_: XdpContext) -> u32 {
+    xdp_action::XDP_DROP
+}

@@ -1,0 +1,26 @@
+//! `bench`: measures, prints a table, and writes JSON and a chart to target/bench.
+
+mod packet;
+
+use anyhow::Result;
+use clap::Subcommand;
+
+use crate::repo::Repo;
+
+/// Measure what the data path costs.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    #[command(subcommand)]
+    part: Part,
+}
+
+#[derive(Debug, Subcommand)]
+enum Part {
+    Packet(packet::Args),
+}
+
+pub(crate) fn run(repo: &Repo, args: &Args) -> Result<()> {
+    match &args.part {
+        Part::Packet(args) => packet::run(repo, args),
+    }
+}

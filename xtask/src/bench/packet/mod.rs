@@ -1,0 +1,70 @@
+//! `bench packet`: nanoseconds per packet of the committed objects, by BPF_PROG_TEST_RUN.
+
+mod chart;
+mod frame;
+mod live;
+mod machine;
+mod measure;
+mod report;
+mod rows;
+mod scaling;
+mod scene;
+
+use std::{fs, process};
+
+use anyhow::{Context as _, Result, bail};
+
+use self::{
+    frame::Size,
+    measure::{Patience, pin_to},
+    report::Report,
+};
+use crate::repo::Repo;
+
+/// Measure nanoseconds per packet: the director, the least that any such program must do, and the textbook's design.
+///
+/// Every row is a program that the kernel runs on packets in memory, eight per run, with the flow of each picked anew. The loop
+/// that makes the packets and undoes the encapsulation is measured as well, and subtracted. Rounds go through all rows in turn,
+/// so that a noisy moment hits all of them alike; the least of the rounds is what to look at, since noise only adds.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// A fast run with small tables and few rounds: shows that everything works, its numbers mean nothing.
+    #[arg(long)]
+    quick: bool,
+
+    /// How often to measure every row.
+    #[arg(long, default_value_t = 15, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    rounds: u32,
+
+    /// The CPU to run on; the other of the two-CPU measurement is the next one.
+    #[arg(long, default_value_t = 0, value_name = "N")]
+    cpu: usize,
+}
+
+pub(crate) fn run(repo: &Repo, args: &Args) -> Result<()> {
+    if !crate::machine::is_root() {
+        bail!(
+            "not root: loading XDP programs needs it (sudo -E env PATH=\"$PATH\" cargo xtask bench packet)"
+        );
+    }
+    let size = if args.quick { Size::SMALL } else { Size::FULL };
+    let patience = if args.quick { Patience::QUICK } else { Patience::rounds(args.rounds) };
+    let pins = format!("tunlb-bench-{}", process::id());
+    pin_to(args.cpu)?;
+
+    let (rows, versus) = rows::measure(repo, &pins, size, patience)?;
+    let live = live::measure(repo, &pins, size, patience)?;
+    let scaling = scaling::measure(repo, &pins, size, patience, args.cpu)?;
+    let report = Report::new(args.quick, patience, rows, versus, live, scaling);
+    println!("{report}");
+
+    let folder = repo.root().join("target/bench");
+    fs::create_dir_all(&folder).with_context(|| format!("cannot create {}", folder.display()))?;
+    let json = folder.join("packet.json");
+    fs::write(&json, serde_json::to_string_pretty(&report)? + "\n")
+        .with_context(|| format!("cannot write {}", json.display()))?;
+    let svg = folder.join("packet.svg");
+    chart::draw(&svg, &report).with_context(|| format!("cannot write {}", svg.display()))?;
+    println!("written: {}, {}", json.display(), svg.display());
+    Ok(())
+}
