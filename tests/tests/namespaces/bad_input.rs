@@ -196,11 +196,14 @@ fn second_daemon_is_refused_and_the_first_goes_on() {
     let before = Everything::of(&lab, &director);
     let pid = format!("pid {}", director.state().pid);
     let same = refusal(&director.run(&[]));
-    assert_says(&same, &["a director runs already for", "director.sock", &pid, "stop it first"]);
+    assert_says(&same, &["a director", "already", "director.sock", &pid, "stop it first"]);
 
     let other_socket = lab.path("other.sock").display().to_string();
     let said = refusal(&director.run(&["--socket", &other_socket]));
-    assert_says(&said, &["a director runs already for", &director.pin.display().to_string(), &pid]);
+    assert_says(
+        &said,
+        &["another director uses", &director.pin.display().to_string(), &pid, "--pin"],
+    );
 
     // Its own pins, and the same interface.
     let other_pins = format!("{}-second", director.pin.display());
