@@ -14,8 +14,8 @@ use crate::{
     packet::Packet,
     reason::Reason,
     table::{
-        Addresses, Interface, Limiter, RateLimit, RealServer, ServerCounters, Service, ServiceKey,
-        Tables, Vip, VipFilter,
+        Addresses, Interface, Limiter, LookupTable, RateLimit, RealServer, ServerCounters, Service,
+        ServiceKey, Tables, Vip, VipFilter,
     },
 };
 
@@ -157,8 +157,8 @@ impl MemoryTables {
         if reason != Reason::Forwarded {
             return counted;
         }
-        let servers = self.counters.borrow();
-        counted + servers.values().map(|c| c.packets - c.flows).sum::<u64>()
+        let sent: u64 = self.counters.borrow().values().map(|counters| counters.packets).sum();
+        counted + sent - self.counted(Reason::Scheduled)
     }
 
     /// What was sent to a real server.
@@ -252,8 +252,8 @@ impl<'a> Tables for &'a MemoryTables {
         4
     }
 
-    fn interface(&self) -> Option<&Interface> {
-        Some(&self.interface)
+    fn interface(&self) -> Option<Interface> {
+        Some(self.interface)
     }
 
     fn vip_filter(&self) -> Option<&VipFilter> {
@@ -264,8 +264,8 @@ impl<'a> Tables for &'a MemoryTables {
         self.service_indices.get(key).copied()
     }
 
-    fn service(&self, index: u32) -> Option<&Service> {
-        self.services.get(index as usize)
+    fn lookup_table(&self, service: u32) -> Option<LookupTable> {
+        self.services.get(service as usize).map(|service| service.table)
     }
 
     fn advance(&self, service: u32) -> u64 {
@@ -291,10 +291,13 @@ impl<'a> Tables for &'a MemoryTables {
         self.flow_keys.borrow_mut().insert(slot, *key);
     }
 
-    fn count_real_server(&self, index: u32, bytes: u64, new_flow: bool) {
+    fn count_flow(&self, real_server: u32) {
+        self.counters.borrow_mut().entry(real_server).or_default().flows += 1;
+    }
+
+    fn count_packet(&self, real_server: u32, bytes: u64) {
         let mut counters = self.counters.borrow_mut();
-        let counters = counters.entry(index).or_default();
-        counters.flows += u64::from(new_flow);
+        let counters = counters.entry(real_server).or_default();
         counters.packets += 1;
         counters.bytes += bytes;
     }

@@ -100,7 +100,7 @@ pub trait Store: Send {
     /// How often each reason was counted, over all CPUs, indexed by the reason. The slot of
     /// [`Reason::Forwarded`](lb_common::Reason::Forwarded) holds only what [`Store::retire`] put there.
     fn reasons(&self) -> Result<Vec<u64>, StoreError>;
-    /// Adds packets of known flows that were sent to real servers which are gone, so that the
-    /// count of [`Reason::Forwarded`](lb_common::Reason::Forwarded) never falls.
-    fn retire(&mut self, forwarded: u64) -> Result<(), StoreError>;
+    /// Adds packets that were sent to real servers which are gone, so that the count of
+    /// [`Reason::Forwarded`](lb_common::Reason::Forwarded) never falls.
+    fn retire(&mut self, packets: u64) -> Result<(), StoreError>;
 }

@@ -21,18 +21,18 @@ pub trait FlowSet: Copy {
     fn opaque(number: u64) -> u64;
 }
 
-/// The word of the flow with this tag.
+/// The first word with this tag, or the empty word.
 #[inline(always)]
-pub fn find<S: FlowSet>(set: &S, tag: u32) -> Option<FlowWord> {
+pub fn find<S: FlowSet>(set: &S, tag: u32) -> FlowWord {
     let mut way = 0;
     while way < WAYS {
         let word = set.word(way);
         if word.tag() == tag {
-            return Some(word);
+            return word;
         }
         way += 1;
     }
-    None
+    FlowWord::EMPTY
 }
 
 /// Where a new flow goes, and what stood there.
@@ -91,8 +91,8 @@ const CLASS_SHIFT: u32 = PRICE_SHIFT + 16;
 /// The classes, cheapest first. Those worth keeping have bit 1 set.
 const EMPTY: u64 = 0;
 const EXPIRED: u64 = 1;
-const HALF_OPEN: u64 = 2;
-const OPEN: u64 = 3;
+const EXPENDABLE: u64 = 2;
+const LASTING: u64 = 3;
 
 /// By state: the class of a flow that has not expired, above its timeout in ticks.
 const CLASS_AND_TIMEOUT: [u64; 16] = {
@@ -102,7 +102,7 @@ const CLASS_AND_TIMEOUT: [u64; 16] = {
     let mut state = 1;
     while state < 16 {
         let flow = FlowState(state as u8);
-        let class = if flow.is_half_open() { HALF_OPEN } else { OPEN };
+        let class = if flow.is_expendable() { EXPENDABLE } else { LASTING };
         table[state] = class << 16 | flow.timeout_ticks() as u64;
         state += 1;
     }
@@ -115,7 +115,7 @@ fn less<S: FlowSet>(a: u64, b: u64) -> u64 {
     S::opaque((a.wrapping_sub(b) as i64 >> 63) as u64)
 }
 
-/// What giving up a word costs: nothing for an empty one, then expired, then half-open, then the
+/// What giving up a word costs: nothing for an empty one, then expired, then expendable, then the
 /// rest; within a class the least recently seen is cheapest.
 ///
 /// Without branches: the verifier would walk every combination of the outcomes of eight words.

@@ -99,6 +99,8 @@ impl FlowState {
     pub const SYNACK: Self = Self(10);
     /// A UDP flow.
     pub const UDP: Self = Self(11);
+    /// A UDP flow of which one datagram was seen: evicted before those that go on.
+    pub const UDP_FIRST: Self = Self(12);
 
     //                        NONE        ESTABLISHED        SYN_SENT           SYN_RECV           FIN_WAIT           TIME_WAIT          CLOSE           CLOSE_WAIT        LAST_ACK          LISTEN          SYNACK
     const ON_SYN: u64 = row([
@@ -167,10 +169,12 @@ impl FlowState {
         Self((row >> ((self.0 as u32 * 4) & 63)) as u8 & 0xf)
     }
 
-    /// Whether the client alone has spoken: evicted before any other flow.
+    /// Whether the flow is evicted before established ones: nobody has shown that it goes on. Such
+    /// are half-open flows, those that are closing, and lone datagrams: a flood of any of these
+    /// displaces only its like.
     #[inline(always)]
-    pub const fn is_half_open(self) -> bool {
-        matches!(self, Self::SYN_RECV)
+    pub const fn is_expendable(self) -> bool {
+        !matches!(self, Self::ESTABLISHED | Self::UDP)
     }
 
     /// Whether a SYN in this state starts a new flow, as with IPVS's `conn_reuse_mode` 1.
@@ -183,7 +187,7 @@ impl FlowState {
     pub const fn timeout_seconds(self) -> u16 {
         match self {
             Self::ESTABLISHED => 900,
-            Self::UDP => 300,
+            Self::UDP | Self::UDP_FIRST => 300,
             Self::SYN_RECV | Self::CLOSE_WAIT => 60,
             Self::CLOSE => 10,
             Self::LAST_ACK => 30,

@@ -89,7 +89,7 @@ pub(super) fn error<P: Packet, T: Tables>(
     let Icmpv4Hdr { type_, code, check: [c0, c1], data: [d0, d1, d2, d3] } = message;
 
     let header = Ipv4::new(Fields {
-        tos: icmp::ERROR_TOS,
+        tos: icmp::error_tos(ip.header.tos()),
         length: (ipv4::HEADER + icmp::HEADER + quote) as u16,
         id: tables.random() as u16,
         dont_fragment: false,

@@ -10,6 +10,8 @@ use crate::{
     wire::ethernet::{self, ARP_LENGTH, ARP_REPLY, ARP_REQUEST, Ethernet},
 };
 
+/// Bytes in an IPv4 address.
+const IPV4_LENGTH: usize = 4;
 /// Ethernet (IANA ARP hardware types).
 const HARDWARE_ETHERNET: [u8; 2] = [0, 1];
 
@@ -28,6 +30,7 @@ pub(super) fn answer<P: Packet, T: Tables>(
     let request = ethernet::arp_from_bytes(bytes);
     let is_request = request.htype == HARDWARE_ETHERNET
         && request.ptype == ethernet::IPV4.0
+        && (request.hlen as usize, request.plen as usize) == (MacAddress::LENGTH, IPV4_LENGTH)
         && request.oper == ARP_REQUEST
         // A gratuitous request announces or disputes the address; it asks for no answer.
         && request.spa != request.tpa;

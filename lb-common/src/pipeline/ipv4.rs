@@ -5,7 +5,7 @@ use network_types::{tcp::TcpHdr, udp::UdpHdr};
 use super::{answer, encapsulate, schedule};
 use crate::{
     address::{Address, Be16},
-    flow::{FlowHash, FlowKey, FlowSet, FlowState, FlowWord, Place, Segment, find, standing},
+    flow::{FlowHash, FlowKey, FlowSet, FlowState, FlowWord, Place, Segment, WAYS, find, standing},
     packet::Packet,
     reason::{Reason, Verdict},
     table::{RealServer, ServiceKey, Tables, Vip},
@@ -150,7 +150,7 @@ fn send<P: Packet, T: Tables>(
     if !encapsulate::encapsulate(packet, tables, ip, choice.real_server) {
         return Reason::DropHeadroom.drop();
     }
-    tables.count_real_server(choice.index, bytes, choice.new_flow);
+    tables.count_packet(choice.index, bytes);
     let reason = if choice.new_flow { Reason::Scheduled } else { Reason::Forwarded };
     let interface = choice.real_server.interface;
     if interface == packet.interface() { reason.transmit() } else { reason.redirect(interface) }
@@ -171,20 +171,28 @@ fn choose<'t, P: Packet, T: Tables>(
     let now = tables.now();
     let mask = tables.set_mask();
     let tag = hash.tag();
-    let found = match tables.flow_set(hash.first_set(mask)) {
+    let mut word = match tables.flow_set(hash.first_set(mask)) {
         Some(set) => find(&set, tag),
-        None => None,
+        None => FlowWord::EMPTY,
     };
-    let found = match found {
-        None => tables.flow_set(hash.second_set(mask)).and_then(|set| find(&set, tag)),
-        found => found,
-    };
-    if let Some(word) = found
-        && let Some(choice) = known(tables, &flow, hash, word, now)
+    if word.is_empty()
+        && let Some(set) = tables.flow_set(hash.second_set(mask))
     {
-        return Ok(choice);
+        word = find(&set, tag);
     }
-    schedule::open(tables, &flow, hash, found, now)
+    let mut real_server = serving(tables, &flow, word);
+    if real_server.is_none() && !word.is_empty() {
+        // A flow of another service has the same tag and sets.
+        word = search(tables, &flow, hash);
+        real_server = serving(tables, &flow, word);
+    }
+    match real_server {
+        Some(real_server) if carries_on(tables, &flow, hash, word, now) => {
+            Ok(Choice { index: word.real_server(), real_server, new_flow: false })
+        }
+        Some(_) => schedule::open(tables, &flow, hash, word, now),
+        None => schedule::open(tables, &flow, hash, FlowWord::EMPTY, now),
+    }
 }
 
 /// A packet that no flow can have.
@@ -224,34 +232,65 @@ fn flow_packet<P: Packet>(packet: &P, ip: &Ipv4Packet<'_>) -> Result<FlowPacket,
     }
 }
 
-/// The real server of a known flow, after moving the flow's state on. `None` when the word is of
-/// a flow that has ended, that may be reopened, or of another service.
+/// The real server that a word names, if it serves the packet's service: else the word is empty or
+/// another flow's, or its real server is gone.
 #[inline(always)]
-fn known<'t, T: Tables>(
+fn serving<'t, T: Tables>(
     tables: &'t T,
+    flow: &FlowPacket,
+    word: FlowWord,
+) -> Option<&'t RealServer> {
+    if word.is_empty() {
+        return None;
+    }
+    tables.real_server(word.real_server()).filter(|server| flow.is_for(&server.service))
+}
+
+/// Looks at every word with the flow's tag, since the first one was of another service; empty when
+/// none is of this one.
+#[inline(always)]
+fn search<T: Tables>(tables: &T, flow: &FlowPacket, hash: FlowHash) -> FlowWord {
+    let [first, second] = hash.sets(tables.set_mask());
+    let (Some(first), Some(second)) = (tables.flow_set(first), tables.flow_set(second)) else {
+        return FlowWord::EMPTY;
+    };
+    let mut slot = 0;
+    while slot < T::FlowSet::opaque(2 * WAYS as u64) {
+        let way = slot as usize & (WAYS - 1);
+        let word = if slot < WAYS as u64 { first.word(way) } else { second.word(way) };
+        if word.tag() == hash.tag() && serving(tables, flow, word).is_some() {
+            return word;
+        }
+        slot += 1;
+    }
+    FlowWord::EMPTY
+}
+
+/// Moves a known flow's state on. False when the flow has ended, or the packet opens it anew.
+#[inline(always)]
+fn carries_on<T: Tables>(
+    tables: &T,
     flow: &FlowPacket,
     hash: FlowHash,
     word: FlowWord,
     now: u64,
-) -> Option<Choice<'t>> {
-    let index = word.real_server();
-    let real_server = tables.real_server(index)?;
-    if !flow.is_for(&real_server.service) {
-        return None;
-    }
-    // Else at most once per tick and flow, or when the state changes: the line stays shared.
+) -> bool {
+    // Else the word changes, at most once per tick and state: the line stays shared.
     if !word.is_current(flow.steady_state(), now) {
         if word.is_expired(now) {
-            return None;
+            return false;
         }
         let state = match flow.segment() {
-            Some(Segment::Syn) if word.state().is_reusable() => return None,
+            Some(Segment::Syn) if word.state().is_reusable() => return false,
             Some(segment) => word.state().after(segment),
             None => FlowState::UDP,
         };
-        touch(tables, hash, word, word.touched(state, now));
+        let touched = word.touched(state, now);
+        if touched != word {
+            touch(tables, hash, word, touched);
+        }
     }
-    Some(Choice { index, real_server, new_flow: false })
+    true
 }
 
 /// Replaces a flow's word where it stands. Another CPU may have changed it meanwhile; then its
@@ -278,15 +317,36 @@ fn odd_packet<P: Packet, T: Tables>(
     ip: &Ipv4Packet<'_>,
     odd: Odd,
 ) -> Stop {
-    let verdict = match tables.vip(&Address::v4(ip.header.destination())) {
-        Some(Vip::OWNED) => match odd {
-            Odd::Malformed => Reason::DropMalformed.drop(),
-            Odd::Fragment => Reason::DropFragment.drop(),
-            Odd::Protocol if ip.header.protocol() == wire::ICMP => answer::echo(packet, ip),
-            Odd::Protocol => Reason::DropProtocol.drop(),
-        },
-        Some(_) => Reason::PassLocalVip.pass(),
-        None => Reason::PassNotVip.pass(),
+    let verdict = match (tables.vip(&Address::v4(ip.header.destination())), odd) {
+        (Some(Vip::OWNED), Odd::Malformed) => Reason::DropMalformed.drop(),
+        (Some(Vip::OWNED), Odd::Fragment) => Reason::DropFragment.drop(),
+        (Some(Vip::OWNED), Odd::Protocol) if ip.header.protocol() == wire::ICMP => {
+            answer::echo(packet, ip)
+        }
+        (Some(Vip::OWNED), Odd::Protocol) => Reason::DropProtocol.drop(),
+        (Some(_), Odd::Fragment) if opens_fragments_of_service(packet, tables, ip) => {
+            // The kernel would put the packet together and answer it itself, with a reset.
+            Reason::DropFragment.drop()
+        }
+        (Some(_), _) => Reason::PassLocalVip.pass(),
+        (None, _) => Reason::PassNotVip.pass(),
     };
     verdict.into()
+}
+
+/// Whether this is the first fragment of a packet to a service. Without it, the others come to
+/// nothing.
+#[inline(always)]
+fn opens_fragments_of_service<P: Packet, T: Tables>(
+    packet: &P,
+    tables: &T,
+    ip: &Ipv4Packet<'_>,
+) -> bool {
+    let header = ip.header;
+    let transport = ip.offset() + header.header_length();
+    let Some(ports) = packet.load::<4>(transport) else {
+        return false;
+    };
+    let service = FlowPacket { header, ports, flags: 0 }.key().service();
+    header.is_first_fragment() && tables.service_index(&service).is_some()
 }

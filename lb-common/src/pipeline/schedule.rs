@@ -9,14 +9,14 @@ use crate::{
     wire::{icmp::IcmpError, ipv4},
 };
 
-/// Chooses a real server for the flow's first packet and records the choice. `stale` is a word that
-/// the flow's tag found but that is of no use any more.
+/// Chooses a real server for the flow's first packet and records the choice. `stale` is the word of
+/// an earlier flow with the same key, which has ended, or empty.
 #[inline(always)]
 pub(super) fn open<'t, T: Tables>(
     tables: &'t T,
     flow: &FlowPacket,
     hash: FlowHash,
-    stale: Option<FlowWord>,
+    stale: FlowWord,
     now: u64,
 ) -> Result<Choice<'t>, Stop> {
     let flow_key = flow.key();
@@ -25,7 +25,7 @@ pub(super) fn open<'t, T: Tables>(
         return Err(unmatched(tables, &key.address, Reason::DropNoService).into());
     };
     let state = match flow.segment() {
-        None => FlowState::UDP,
+        None => FlowState::UDP_FIRST,
         Some(Segment::Syn) => FlowState::SYN_RECV,
         Some(_) => return Err(unmatched(tables, &key.address, Reason::DropNoFlow).into()),
     };
@@ -40,32 +40,30 @@ pub(super) fn open<'t, T: Tables>(
         // The lookup table was being replaced.
         return Err(Reason::DropContended.drop().into());
     };
-
     let word = FlowWord::new(hash.tag(), index as u16, state, now);
     let Some(slot) = insert(tables, hash, word, stale, now) else {
         return Err(Reason::DropContended.drop().into());
     };
     tables.store_flow_key(slot, &flow_key);
+    tables.count_flow(index);
     Ok(Choice { index, real_server, new_flow: true })
 }
 
-/// Puts a new flow's word in place of a stale one of the same tag, or where it displaces least; the
-/// slot it got, or `None` when another CPU was faster.
+/// Puts a new flow's word in place of a stale one of its own, or where it displaces least; the slot
+/// it got, or `None` when another CPU was faster.
 #[inline(always)]
 fn insert<T: Tables>(
     tables: &T,
     hash: FlowHash,
     word: FlowWord,
-    stale: Option<FlowWord>,
+    stale: FlowWord,
     now: u64,
 ) -> Option<u32> {
     let mask = tables.set_mask();
     let numbers = hash.sets(mask);
     let sets = [tables.flow_set(numbers[0])?, tables.flow_set(numbers[1])?];
-    let Place { set, way, old } = match stale {
-        Some(old) => standing(&sets, old)?,
-        None => place(&sets, now)?,
-    };
+    let place = if stale.is_empty() { place(&sets, now) } else { standing(&sets, stale) };
+    let Place { set, way, old } = place?;
     let (set, number) = if set == 0 { (&sets[0], numbers[0]) } else { (&sets[1], numbers[1]) };
     set.replace(way, old, word).then_some(number * WAYS as u32 + way as u32)
 }
@@ -84,10 +82,9 @@ fn unmatched<T: Tables>(tables: &T, vip: &Address, owned: Reason) -> Verdict {
 /// Walks the service's lookup table, in which userspace has interleaved the weights.
 #[inline(always)]
 fn round_robin<T: Tables>(tables: &T, service_index: u32) -> Result<u32, Stop> {
-    let Some(service) = tables.service(service_index) else {
+    let Some(table) = tables.lookup_table(service_index) else {
         return Err(Reason::DropInternal.drop().into());
     };
-    let table = service.table;
     let length = table.length();
     if length == 0 {
         return Err(Stop::Error(IcmpError::PortUnreachable, Reason::NoServer));

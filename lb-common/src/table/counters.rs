@@ -4,16 +4,17 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 /// What was sent to one real server by one CPU.
 ///
-/// `packets - flows` are packets of known flows: the count of [`Reason::Forwarded`] is the sum of
-/// that over the real servers, so that a known flow's packet writes one counter line only.
+/// A known flow's packet writes no counter but these: the count of [`Reason::Forwarded`] is the sum of
+/// `packets` over the real servers less the count of [`Reason::Scheduled`].
 ///
 /// [`Reason::Forwarded`]: crate::Reason::Forwarded
+/// [`Reason::Scheduled`]: crate::Reason::Scheduled
 #[repr(C)]
 #[derive(
     Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
 )]
 pub struct ServerCounters {
-    /// Flows opened.
+    /// Flows opened, also those whose first packet could not be sent.
     pub flows: u64,
     /// Packets sent.
     pub packets: u64,

@@ -57,8 +57,8 @@ pub trait Tables: Addresses {
     /// A number nobody can predict.
     fn random(&self) -> u32;
 
-    /// The interface that the program is attached to.
-    fn interface(&self) -> Option<&Interface>;
+    /// The interface that the program is attached to, read at once.
+    fn interface(&self) -> Option<Interface>;
 
     /// The filter that tells addresses that are certainly no VIP.
     fn vip_filter(&self) -> Option<&VipFilter>;
@@ -66,8 +66,8 @@ pub trait Tables: Addresses {
     /// The index of the service with this key.
     fn service_index(&self, key: &ServiceKey) -> Option<u32>;
 
-    /// The service with this index.
-    fn service(&self, index: u32) -> Option<&Service>;
+    /// The lookup table of the service with this index, read at once.
+    fn lookup_table(&self, service: u32) -> Option<LookupTable>;
 
     /// Advances the service's round-robin position and gives what it was before.
     fn advance(&self, service: u32) -> u64;
@@ -84,8 +84,11 @@ pub trait Tables: Addresses {
     /// Keeps a new flow's full key; the pipeline never reads it back.
     fn store_flow_key(&self, slot: u32, key: &FlowKey);
 
+    /// Counts a flow opened to the real server with this index.
+    fn count_flow(&self, real_server: u32);
+
     /// Counts a packet of `bytes` (of IP) sent to the real server with this index.
-    fn count_real_server(&self, index: u32, bytes: u64, new_flow: bool);
+    fn count_packet(&self, real_server: u32, bytes: u64);
 
     /// Whether the limiter has one more to give in this tick.
     fn admit(&self, limiter: Limiter) -> bool;

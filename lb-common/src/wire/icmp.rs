@@ -8,8 +8,12 @@ pub const HEADER: usize = size_of::<Icmpv4Hdr>();
 pub const ECHO: u8 = Icmpv4Type::Echo as u8;
 /// Type of an echo reply.
 pub const ECHO_REPLY: u8 = Icmpv4Type::EchoReply as u8;
-/// TOS of ICMP errors: precedence "internetwork control" (RFC 1812, 4.3.2.5).
-pub const ERROR_TOS: u8 = 0xc0;
+/// TOS of an ICMP error about a packet: its type of service under precedence "internetwork control"
+/// (RFC 1812, 4.3.2.5), as Linux's `icmp_send` makes it.
+#[inline(always)]
+pub const fn error_tos(tos: u8) -> u8 {
+    tos & 0x1e | 0xc0
+}
 /// The longest ICMP error, outer header included (RFC 1812, 4.3.2.3).
 pub const ERROR_LENGTH: usize = 576;
 

@@ -14,6 +14,8 @@ pub const TTL: usize = offset_of!(Ipv4Hdr, ttl);
 const DONT_FRAGMENT: u16 = 0x4000;
 /// "More fragments" and the offset: not 0 in every fragment.
 const FRAGMENT: u16 = 0x3fff;
+/// The offset alone.
+const OFFSET: u16 = 0x1fff;
 /// Version 4, and a header of five words: no options.
 const NO_OPTIONS: u8 = 0x45;
 /// The TTL of packets that the director itself originates, Linux's default.
@@ -125,6 +127,12 @@ impl Ipv4 {
         self.number(offset_of!(Ipv4Hdr, frags)) & FRAGMENT != 0
     }
 
+    /// Whether the packet, a fragment, is the first one.
+    #[inline(always)]
+    pub const fn is_first_fragment(self) -> bool {
+        self.number(offset_of!(Ipv4Hdr, frags)) & OFFSET == 0
+    }
+
     /// Whether "don't fragment" is set.
     #[inline(always)]
     pub const fn dont_fragment(self) -> bool {
@@ -224,12 +232,12 @@ pub struct Fields {
     pub destination: [u8; 4],
 }
 
-/// Whether no client can have this source: 0/8, 127/8, multicast, reserved and broadcast. Linux
-/// drops these on input as martians.
+/// Whether no client can have this source: 0.0.0.0, 127/8, 224/4 and 255.255.255.255. Linux drops
+/// these on input as martians (`ip_route_input_slow`).
 #[inline(always)]
 pub const fn is_martian(source: [u8; 4]) -> bool {
     let [first, ..] = source;
-    first == 0 || first == 127 || first >= 224
+    first == 127 || first & 0xf0 == 224 || matches!(source, [0, 0, 0, 0] | [255, 255, 255, 255])
 }
 
 /// ECN "congestion experienced" (RFC 3168).

@@ -9,7 +9,7 @@ use aya_ebpf::{macros::map, maps::LruHashMap};
 use lb_common::{
     Address, Addresses, Reason, Tables,
     flow::{FlowHash, FlowKey, FlowSet, FlowWord, HashSeed},
-    table::{Interface, Limiter, RealServer, Service, ServiceKey, Vip, VipFilter},
+    table::{Interface, Limiter, LookupTable, RealServer, ServiceKey, Vip, VipFilter},
 };
 
 use crate::maps::Maps;
@@ -118,7 +118,7 @@ impl Tables for Textbook {
     }
 
     #[inline(always)]
-    fn interface(&self) -> Option<&Interface> {
+    fn interface(&self) -> Option<Interface> {
         Maps.interface()
     }
 
@@ -133,8 +133,8 @@ impl Tables for Textbook {
     }
 
     #[inline(always)]
-    fn service(&self, index: u32) -> Option<&Service> {
-        Maps.service(index)
+    fn lookup_table(&self, service: u32) -> Option<LookupTable> {
+        Maps.lookup_table(service)
     }
 
     #[inline(always)]
@@ -164,8 +164,13 @@ impl Tables for Textbook {
     }
 
     #[inline(always)]
-    fn count_real_server(&self, index: u32, bytes: u64, new_flow: bool) {
-        Maps.count_real_server(index, bytes, new_flow);
+    fn count_flow(&self, real_server: u32) {
+        Maps.count_flow(real_server);
+    }
+
+    #[inline(always)]
+    fn count_packet(&self, real_server: u32, bytes: u64) {
+        Maps.count_packet(real_server, bytes);
     }
 
     #[inline(always)]

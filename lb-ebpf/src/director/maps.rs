@@ -15,7 +15,7 @@ use lb_common::{
     Address, Addresses, Reason, Tables,
     flow::{FlowKey, FlowSet, FlowWord, HashSeed, TICK_NANOSECONDS, WAYS},
     table::{
-        Interface, Limiter, REASONS as REASON_SLOTS, RateLimit, RealServer, ServerCounters,
+        Interface, Limiter, LookupTable, REASONS as REASON_SLOTS, RateLimit, RealServer, ServerCounters,
         Service, ServiceKey, Settings, Vip, VipFilter,
     },
 };
@@ -185,8 +185,11 @@ impl Tables for Maps {
     }
 
     #[inline(always)]
-    fn interface(&self) -> Option<&Interface> {
-        INTERFACES.get(INTERFACE_SLOT.load())
+    fn interface(&self) -> Option<Interface> {
+        let interface = INTERFACES.get_ptr(INTERFACE_SLOT.load())?;
+        // SAFETY: the pointer is to a map value of one word. Volatile, so that it is one load.
+        let word = unsafe { interface.cast::<u64>().read_volatile() };
+        Some(zerocopy::transmute!(word))
     }
 
     #[inline(always)]
@@ -201,8 +204,10 @@ impl Tables for Maps {
     }
 
     #[inline(always)]
-    fn service(&self, index: u32) -> Option<&Service> {
-        SERVICES.get(index)
+    fn lookup_table(&self, service: u32) -> Option<LookupTable> {
+        let service = SERVICES.get_ptr(service)?;
+        // SAFETY: the pointer is to a map value of this type. Volatile, so that it is one load.
+        Some(unsafe { (&raw const (*service).table).read_volatile() })
     }
 
     #[inline(always)]
@@ -242,11 +247,18 @@ impl Tables for Maps {
     }
 
     #[inline(always)]
-    fn count_real_server(&self, index: u32, bytes: u64, new_flow: bool) {
-        if let Some(counters) = SERVER_COUNTERS.get_ptr_mut(index) {
+    fn count_flow(&self, real_server: u32) {
+        if let Some(counters) = SERVER_COUNTERS.get_ptr_mut(real_server) {
+            // SAFETY: the slot is this CPU's own, and XDP programs do not interrupt each other.
+            unsafe { (*counters).flows += 1 };
+        }
+    }
+
+    #[inline(always)]
+    fn count_packet(&self, real_server: u32, bytes: u64) {
+        if let Some(counters) = SERVER_COUNTERS.get_ptr_mut(real_server) {
             // SAFETY: the slot is this CPU's own, and XDP programs do not interrupt each other.
             let counters = unsafe { &mut *counters };
-            counters.flows += u64::from(new_flow);
             counters.packets += 1;
             counters.bytes += bytes;
         }

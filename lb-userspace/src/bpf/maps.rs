@@ -260,13 +260,13 @@ impl Store for MapStore {
         Reason::ALL.iter().map(sum).collect::<Result<_, _>>().map_err(access("REASONS"))
     }
 
-    fn retire(&mut self, forwarded: u64) -> Result<(), StoreError> {
+    fn retire(&mut self, packets: u64) -> Result<(), StoreError> {
         // The data path never writes this slot, so read and write cannot lose a count.
         let slot = Reason::Forwarded as u32;
         let values = self.reasons.get(&slot, 0).map_err(access("REASONS"))?;
         let mut values: Vec<u64> = values.iter().copied().collect();
         if let Some(first) = values.first_mut() {
-            *first += forwarded;
+            *first += packets;
         }
         let values = PerCpuValues::try_from(values)
             .map_err(|source| StoreError::Access { table: "REASONS", source: source.into() })?;

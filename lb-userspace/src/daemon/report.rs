@@ -105,7 +105,7 @@ impl<D: DataPlane> Control<D> {
                 let Some(entry) = actual.servers.get(&server.address) else { continue };
                 let ServerCounters { flows, packets, bytes, reserved: _ } =
                     store.counters(entry.index)?;
-                counts[Reason::Forwarded as usize] += packets.saturating_sub(flows);
+                counts[Reason::Forwarded as usize] += packets;
                 stats.traffic.flows += flows;
                 stats.traffic.packets += packets;
                 stats.traffic.bytes += bytes;
@@ -114,6 +114,10 @@ impl<D: DataPlane> Control<D> {
             }
             services.push(stats);
         }
+        // The counters go on while they are read, the real servers' first.
+        let scheduled = counts[Reason::Scheduled as usize];
+        let sent = &mut counts[Reason::Forwarded as usize];
+        *sent = sent.saturating_sub(scheduled);
         let reason = |(reason, count): (&Reason, u64)| ReasonCount {
             reason: reason.label().into(),
             count,

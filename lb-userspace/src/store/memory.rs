@@ -112,18 +112,18 @@ impl Store for MemoryTables {
     fn reasons(&self) -> Result<Vec<u64>, StoreError> {
         // What was retired is kept beside the counters of those that are there.
         let live: u64 = (0..self.real_servers.len() as u32)
-            .map(|index| Self::counters(self, index))
-            .map(|counters| counters.packets - counters.flows)
+            .map(|index| Self::counters(self, index).packets)
             .sum();
+        let scheduled = self.counted(Reason::Scheduled);
         let count = |reason: &Reason| match reason {
-            Reason::Forwarded => self.counted(Reason::Forwarded) - live,
+            Reason::Forwarded => self.counted(Reason::Forwarded) + scheduled - live,
             other => self.counted(*other),
         };
         Ok(Reason::ALL.iter().map(count).collect())
     }
 
-    fn retire(&mut self, forwarded: u64) -> Result<(), StoreError> {
-        self.add(Reason::Forwarded, forwarded);
+    fn retire(&mut self, packets: u64) -> Result<(), StoreError> {
+        self.add(Reason::Forwarded, packets);
         Ok(())
     }
 }

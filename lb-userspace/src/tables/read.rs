@@ -61,7 +61,7 @@ pub(super) fn clear(store: &mut dyn Store, index: u32) -> Result<(), StoreError>
     store.set_real_server(index, &RealServer { service: ServiceKey::default(), ..entry });
     store.purge(index);
     let counters = store.counters(index)?;
-    store.retire(counters.packets.saturating_sub(counters.flows))?;
+    store.retire(counters.packets)?;
     store.reset_counters(index)
 }
 

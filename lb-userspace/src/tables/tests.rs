@@ -15,14 +15,6 @@ use crate::{
 
 const MAC: [u8; 6] = [2, 0, 0, 0, 0, 1];
 
-/// A seed has random words: small ones mix nothing.
-const SEED: HashSeed = HashSeed([
-    0x6A09_E667_F3BC_C908,
-    0xBB67_AE85_84CA_A73B,
-    0x3C6E_F372_FE94_F82B,
-    0xA54F_F53A_5F1D_36F1,
-]);
-
 fn memory(services: usize, real_servers: usize, lookup: usize) -> MemoryTables {
     let mut memory = MemoryTables::new(64, SEED, 1000);
     memory.services = vec![Service::default(); services];

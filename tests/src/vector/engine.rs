@@ -68,8 +68,9 @@ impl Counts {
             .map(|index| store.counters(index))
             .collect::<Result<_, _>>()?;
         let mut reasons = store.reasons()?;
-        let known: u64 = servers.iter().map(|counters| counters.packets - counters.flows).sum();
-        reasons[Reason::Forwarded as usize] += known;
+        let sent: u64 = servers.iter().map(|counters| counters.packets).sum();
+        reasons[Reason::Forwarded as usize] += sent;
+        reasons[Reason::Forwarded as usize] -= reasons[Reason::Scheduled as usize];
         Ok(Self { reasons, servers })
     }
 

@@ -29,14 +29,6 @@ use crate::{
     store::Store,
 };
 
-/// A seed has random words: small ones mix nothing.
-const SEED: HashSeed = HashSeed([
-    0x6A09_E667_F3BC_C908,
-    0xBB67_AE85_84CA_A73B,
-    0x3C6E_F372_FE94_F82B,
-    0xA54F_F53A_5F1D_36F1,
-]);
-
 /// What outlives the daemon.
 pub(super) struct Kernel {
     pub(super) tables: Option<MemoryTables>,
