@@ -348,7 +348,7 @@ def martian():
     ):
         replay(file, key, (key, {"reason": "drop-martian"}))
     rule = "RFC 1812, 5.3.7: martian source addresses"
-    for source in ("0.1.2.3", "127.255.255.255", "224.0.0.1", "239.255.255.255", "240.0.0.1"):
+    for source in ("0.0.0.0", "127.255.255.255", "224.0.0.1", "239.255.255.255", "255.255.255.255"):
         file.case(
             f"{source} opens no flow",
             rule,
@@ -357,6 +357,9 @@ def martian():
         )
     for source in ("1.0.0.1", "126.255.255.255", "128.0.0.1", "223.255.255.254", "169.254.1.1"):
         file.case(f"{source} is a client", rule, sent(packet(src=source)))
+    linux = "measured: Linux 6.1 and 6.18 accept TCP connections from there"
+    for source in ("0.1.2.3", "240.0.0.1", "255.0.0.1"):
+        file.case(f"{source} may be a client", linux, sent(packet(src=source)))
     file.case(
         "not for a VIP, a martian is the kernel's",
         rule,
