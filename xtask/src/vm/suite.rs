@@ -40,7 +40,13 @@ struct Program {
 pub(crate) fn run(repo: &Repo) -> Result<()> {
     let machine = Machine::prepare(repo, None, 2, 4096)?;
     let mut cargo = process::cargo(repo.root());
-    cargo.args(["test", "--locked", "--no-run", "--message-format=json-render-diagnostics"]);
+    cargo.args([
+        "test",
+        "--locked",
+        "--no-run",
+        "--test=*",
+        "--message-format=json-render-diagnostics",
+    ]);
     cargo.args(PACKAGES.map(|package| format!("--package={package}")));
     let programs = programs(&process::output(&mut cargo)?)?;
     if programs.is_empty() {
