@@ -23,8 +23,13 @@ use lb_userspace::{
 };
 use nix::sys::signal::Signal;
 
-const PATIENCE: Duration = Duration::from_secs(5);
 const SEED: &str = "tcp:192.168.19.100:80";
+
+/// So many seconds, or longer by the factor TUNLB_PATIENCE, which is set where an emulated processor runs the tests.
+fn patience(seconds: u64) -> Duration {
+    let factor = std::env::var("TUNLB_PATIENCE").ok().and_then(|factor| factor.parse().ok());
+    Duration::from_secs(seconds * factor.unwrap_or(1))
+}
 
 /// The network with all that runs on it, under a name of its own, with these services.
 fn scene(test: &str, services: &str) -> Scene {
@@ -92,7 +97,7 @@ fn a_megabyte_goes_each_way_and_comes_whole() {
                     let answer = connection.request("/", Some(body)).await.expect("answers");
                     assert_eq!(answer.text(), LENGTH.to_string());
                 };
-                tokio::time::timeout(Duration::from_secs(10), exchange).await.expect("in time");
+                tokio::time::timeout(patience(10), exchange).await.expect("in time");
             }
         })
         .expect("enters");
@@ -116,7 +121,7 @@ fn a_director_that_stops_or_is_killed_under_traffic_loses_nothing() {
             for (connection, answers) in old.iter_mut().zip(&mut answers) {
                 answers.push(connection.request("/", None).await.expect("answers").text());
             }
-            let fresh = http::fetch(seed::SERVICE, PATIENCE).await.expect("answers");
+            let fresh = http::fetch(seed::SERVICE, patience(5)).await.expect("answers");
             assert_eq!(fresh.status, 200);
             requests.fetch_add(1, Ordering::SeqCst);
         }
@@ -124,13 +129,21 @@ fn a_director_that_stops_or_is_killed_under_traffic_loses_nothing() {
     };
     let progress = || {
         let before = requests.load(Ordering::SeqCst);
-        let end = Instant::now() + PATIENCE;
+        let end = Instant::now() + patience(5);
         while requests.load(Ordering::SeqCst) < before + 20 {
             assert!(Instant::now() < end, "traffic stands still");
             thread::sleep(Duration::from_millis(1));
         }
     };
+    // A failure below must end the traffic too: the scope waits for it.
+    struct Stop<'a>(&'a AtomicBool);
+    impl Drop for Stop<'_> {
+        fn drop(&mut self) {
+            self.0.store(true, Ordering::SeqCst);
+        }
+    }
     let answers = thread::scope(|scope| {
+        let stopped = Stop(&stop);
         let traffic = scope.spawn(|| client.run_async(busy).expect("enters"));
         for signal in [Signal::SIGTERM, Signal::SIGKILL] {
             progress();
@@ -139,7 +152,7 @@ fn a_director_that_stops_or_is_killed_under_traffic_loses_nothing() {
             scene.start_director().expect("starts again");
             progress();
         }
-        stop.store(true, Ordering::SeqCst);
+        drop(stopped);
         traffic.join().expect("no request failed")
     });
     for answers in answers {
@@ -154,7 +167,7 @@ fn datagrams_of_a_client_stay_with_one_real_server() {
     let socket = |host, address: SocketAddrV4| {
         let socket = scene.topology().run(host, || UdpSocket::bind(address));
         let socket = socket.expect("enters").expect("binds");
-        socket.set_read_timeout(Some(PATIENCE)).expect("sets a limit");
+        socket.set_read_timeout(Some(patience(5))).expect("sets a limit");
         socket
     };
     let servers = Host::REAL_SERVERS.map(|host| (host, socket(host, service)));

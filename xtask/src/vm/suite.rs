@@ -20,8 +20,13 @@ const PACKAGES: [&str; 2] = ["lb-userspace", "tests"];
 /// Under emulation all of it takes some 5 minutes on an idle machine.
 const LIMIT: Duration = Duration::from_secs(30 * 60);
 
-/// What the stock kernel has for certain: a test that misses it there fails instead of being left out.
-const REQUIRED: (&str, &str) = ("TUNLB_REQUIRE_IPIP", "1");
+/// What the tests are told.
+const VARIABLES: [(&str, &str); 2] = [
+    // The stock kernel has it for certain: a test that misses it fails instead of being left out.
+    ("TUNLB_REQUIRE_IPIP", "1"),
+    // An emulated processor takes that many times as long, or longer where the real ones have other work.
+    ("TUNLB_PATIENCE", "8"),
+];
 
 /// A test program, and the folder that cargo would start it in.
 #[derive(Debug, Eq, PartialEq)]
@@ -35,7 +40,13 @@ struct Program {
 pub(crate) fn run(repo: &Repo) -> Result<()> {
     let machine = Machine::prepare(repo, None, 2, 4096)?;
     let mut cargo = process::cargo(repo.root());
-    cargo.args(["test", "--locked", "--no-run", "--message-format=json-render-diagnostics"]);
+    cargo.args([
+        "test",
+        "--locked",
+        "--no-run",
+        "--test=*",
+        "--message-format=json-render-diagnostics",
+    ]);
     cargo.args(PACKAGES.map(|package| format!("--package={package}")));
     let programs = programs(&process::output(&mut cargo)?)?;
     if programs.is_empty() {
@@ -44,7 +55,7 @@ pub(crate) fn run(repo: &Repo) -> Result<()> {
     let demo = repo.root().join("target/debug/tunlb");
     let job = Job {
         command: vec!["sh".to_owned(), "-c".to_owned(), script(&programs, &demo.to_string_lossy())],
-        environment: vec![(REQUIRED.0.to_owned(), REQUIRED.1.to_owned())],
+        environment: VARIABLES.map(|(name, value)| (name.to_owned(), value.to_owned())).to_vec(),
         limit: LIMIT,
     };
     match machine.run(&job)? {
@@ -86,14 +97,14 @@ fn programs(messages: &str) -> Result<Vec<Program>> {
     Ok(programs)
 }
 
-/// A failing one does not keep the others from running; the last line names those that failed.
+/// One test at a time, because some have limits of time. A failing one does not keep the others from running; the last line names those that failed.
 fn script(programs: &[Program], demo: &str) -> String {
     let mut text = "failed=\n".to_owned();
     for Program { name, folder, executable } in programs {
         let [folder, executable] = [folder, executable].map(|path| quote(&path.to_string_lossy()));
         text.push_str(&format!(
             "echo '=== {name} (stock kernel)'\n\
-             (cd {folder} && CARGO_MANIFEST_DIR={folder} {executable} --include-ignored) || failed=\"$failed {name}\"\n"
+             (cd {folder} && CARGO_MANIFEST_DIR={folder} {executable} --include-ignored --test-threads 1) || failed=\"$failed {name}\"\n"
         ));
     }
     text.push_str(&format!(
