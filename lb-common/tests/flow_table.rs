@@ -10,6 +10,7 @@ use common::{
 use lb_common::{
     Be16, Reason,
     flow::{FlowKey, FlowState, FlowWord, WAYS, find, place, standing},
+    memory::MemoryTables,
 };
 use proptest::{collection::vec, prelude::*};
 
@@ -233,10 +234,9 @@ proptest! {
     }
 }
 
-/// 2,048 established flows in a table of 4,096, then fifty times as many SYNs from elsewhere.
-#[test]
-#[cfg_attr(miri, ignore = "a hundred thousand packets")]
-fn a_syn_flood_leaves_established_flows_where_they_are() {
+/// 2,048 established flows in a table of 4,096, then packets from fifty times as many strangers:
+/// whatever `flood` makes of each, none of the established flows is displaced.
+fn established_flows_outlast(flood: impl Fn(&MemoryTables, [u8; 4], u16)) {
     let tables = tables(512);
     let established = |port: u16, flags| segment([10, 1, (port >> 8) as u8, 7], port, HTTP, flags);
     let servers: Vec<u32> = (0..2048)
@@ -250,12 +250,37 @@ fn a_syn_flood_leaves_established_flows_where_they_are() {
     for _ in 0..100_000 {
         let number = numbers.next();
         let [_, b, c, d] = (number as u32).to_be_bytes();
-        reached(&tables, &segment([100, b, c, d], (number >> 32) as u16, HTTP, SYN));
+        flood(&tables, [100, b, c, d], (number >> 32) as u16);
     }
     assert_eq!(tables.flows().len(), 4096, "the flood filled the table");
     for (port, server) in servers.into_iter().enumerate() {
         assert_eq!(reached(&tables, &established(port as u16, ACK)), (server, false));
     }
+}
+
+#[test]
+#[cfg_attr(miri, ignore = "a hundred thousand packets")]
+fn a_syn_flood_leaves_established_flows_where_they_are() {
+    established_flows_outlast(|tables, client, port| {
+        reached(tables, &segment(client, port, HTTP, SYN));
+    });
+}
+
+#[test]
+#[cfg_attr(miri, ignore = "two hundred thousand packets")]
+fn a_flood_of_closed_flows_leaves_established_flows_where_they_are() {
+    established_flows_outlast(|tables, client, port| {
+        reached(tables, &segment(client, port, HTTP, SYN));
+        reached(tables, &segment(client, port, HTTP, FIN));
+    });
+}
+
+#[test]
+#[cfg_attr(miri, ignore = "a hundred thousand packets")]
+fn a_flood_of_lone_datagrams_leaves_established_flows_where_they_are() {
+    established_flows_outlast(|tables, client, port| {
+        reached(tables, &datagram(client, port, DNS));
+    });
 }
 
 /// Flows of two services whose tags and sets are the same: found by trying many.

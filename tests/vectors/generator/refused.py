@@ -330,6 +330,13 @@ def fragments():
         passed(ip(dst=LOCAL_VIP, frag=63, proto=17) / Raw(b"x" * 8), "pass-local-vip"),
     )
     file.case(
+        "but not the first one to a service, which the kernel would put together and refuse",
+        REASONS,
+        dropped(datagram(dst=LOCAL_VIP, flags="MF", length=504), "drop-fragment"),
+        passed(ip(dst=LOCAL_VIP, frag=63, proto=17) / Raw(b"x" * 8), "pass-local-vip"),
+        fixture="local",
+    )
+    file.case(
         "the reserved bit makes no fragment",
         "RFC 791: the bit is no part of the offset",
         sent(ip(flags="evil+DF") / tcp()),
