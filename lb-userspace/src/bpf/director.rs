@@ -156,7 +156,7 @@ impl Director {
     pub fn attach(&mut self, attachment: &Attachment, mac: MacAddress) -> Result<bool, BpfError> {
         let Attachment { interface, index, mode } = attachment;
         let directory = self.options.pin.clone();
-        let pinned = LinkPin::list(&directory)?;
+        let pinned = LinkPin::settle(&directory)?;
         let Some(pin) = LinkPin::assign(&pinned, interface, *index, *mode, INTERFACES) else {
             return Err(BpfError::Attach {
                 interface: interface.clone(),
@@ -180,19 +180,19 @@ impl Director {
     /// # Errors
     /// When the pin directory cannot be read.
     pub fn set_mac(&mut self, attachment: &Attachment, mac: MacAddress) -> Result<(), BpfError> {
-        let pinned = LinkPin::list(&self.options.pin)?;
+        let pinned = LinkPin::live(&self.options.pin)?;
         for pin in pinned.into_iter().filter(|pin| Attachment::from(pin.clone()) == *attachment) {
             self.store.set_interface(pin.slot, Interface { mac, reserved: 0 });
         }
         Ok(())
     }
 
-    /// Where the program is attached.
+    /// Where the program is attached, whatever was detached or renamed behind our back.
     ///
     /// # Errors
     /// When the pin directory cannot be read.
     pub fn attachments(&self) -> Result<Vec<Attachment>, BpfError> {
-        attachments(&self.options.pin)
+        Ok(LinkPin::live(&self.options.pin)?.into_iter().map(Attachment::from).collect())
     }
 
     /// Detaches the program from an interface; none of its packets are balanced any more.
@@ -200,9 +200,9 @@ impl Director {
     /// # Errors
     /// When the pin cannot be removed.
     pub fn detach(&mut self, interface: &str) -> Result<(), BpfError> {
-        for pin in LinkPin::list(&self.options.pin)? {
+        for pin in LinkPin::settle(&self.options.pin)? {
             if pin.interface == interface {
-                pin::remove(&pin.path(&self.options.pin))?;
+                pin.remove(&self.options.pin)?;
             }
         }
         Ok(())
@@ -235,19 +235,16 @@ impl Director {
 }
 
 fn remove_pins(directory: &Path) -> Result<(), BpfError> {
-    for link in LinkPin::list(directory)? {
-        pin::remove(&link.path(directory))?;
-    }
+    link::remove_all(directory)?;
     let any_size = Capacity { services: 0, real_servers: 0, lookup: 0, vips: 0, flows: 0 };
     for layout in layout::director(&any_size) {
         pin::remove(&directory.join(layout.name))?;
     }
+    let names = pin::names(directory)?;
+    if !names.is_empty() {
+        return Err(BpfError::Unknown { directory: directory.into(), names: names.join(", ") });
+    }
     pin::remove_directory(directory)
-}
-
-/// Where the program pinned in a directory is attached.
-fn attachments(directory: &Path) -> Result<Vec<Attachment>, BpfError> {
-    Ok(LinkPin::list(directory)?.into_iter().map(Attachment::from).collect())
 }
 
 type SettingsMap<T> = aya::maps::Array<T, [u8; size_of::<Settings>()]>;

@@ -19,6 +19,17 @@ pub enum BpfError {
         #[source]
         source: io::Error,
     },
+    /// The pin directory holds something that is not removed with it.
+    #[error(
+        "detached, but {} is kept: this tunlb did not pin what else is in it: {names}; \
+         remove that with `rm`, then the directory with `rmdir`", directory.display()
+    )]
+    Unknown {
+        /// The directory.
+        directory: PathBuf,
+        /// What is in it.
+        names: String,
+    },
     /// Another process has the pin directory.
     #[error(
         "another director uses {} ({holder}); stop it first, or give this one another directory with --pin",

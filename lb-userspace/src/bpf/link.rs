@@ -1,9 +1,8 @@
 //! XDP links, pinned so that the program outlives the process that attached it.
 
 use std::{
-    fmt, io,
+    fmt, fs, io,
     path::{Path, PathBuf},
-    time::{Duration, Instant},
 };
 
 use aya::programs::{
@@ -13,6 +12,7 @@ use aya::programs::{
 };
 
 use super::{BpfError, Loaded, pin};
+use crate::sys::LinkHandle;
 
 /// How XDP runs on an interface.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -80,18 +80,88 @@ impl LinkPin {
         mode: Mode,
         slots: u32,
     ) -> Option<Self> {
-        let same = |pin: &&Self| pin.index == index && pin.interface == interface;
-        let slot = match pinned.iter().find(same) {
+        let slot = match pinned.iter().find(|pin| pin.index == index) {
             Some(pin) => pin.slot,
             None => (0..slots).find(|slot| pinned.iter().all(|pin| pin.slot != *slot))?,
         };
         Some(Self { mode, index, slot, interface: interface.into() })
     }
 
-    /// Every link pinned in a directory.
-    pub(super) fn list(directory: &Path) -> Result<Vec<Self>, BpfError> {
-        Ok(pin::names(directory)?.iter().filter_map(|name| Self::parse(name)).collect())
+    /// Every link pinned in a directory that is still attached, under the name that its interface
+    /// has now.
+    pub(super) fn live(directory: &Path) -> Result<Vec<Self>, BpfError> {
+        let pinned = pinned(directory)?.into_iter();
+        Ok(pinned.filter(|pin| pin.is_live(directory)).map(Self::renamed).collect())
     }
+
+    /// As [`LinkPin::live`]; removes the pins of the others, and has pins follow their interfaces'
+    /// names.
+    pub(super) fn settle(directory: &Path) -> Result<Vec<Self>, BpfError> {
+        let mut settled = Vec::new();
+        for pin in pinned(directory)? {
+            let path = pin.path(directory);
+            if !pin.is_live(directory) {
+                pin::remove(&path)?;
+                continue;
+            }
+            let renamed = pin.clone().renamed();
+            if renamed != pin {
+                fs::rename(&path, renamed.path(directory))
+                    .map_err(|source| BpfError::Io { path, source })?;
+            }
+            settled.push(renamed);
+        }
+        Ok(settled)
+    }
+
+    /// Whether the link is attached where its name says. It is not when it was detached behind our
+    /// back, or when its interface is gone.
+    fn is_live(&self, directory: &Path) -> bool {
+        let interface = LinkHandle::open(&self.path(directory)).and_then(|link| link.interface());
+        match interface {
+            Ok(index) => index == Some(self.index),
+            // What cannot be told is believed: replacing its program will tell.
+            Err(error) => {
+                tracing::debug!(%error, "cannot tell what {} is attached to", self.name());
+                error.kind() != io::ErrorKind::NotFound
+            }
+        }
+    }
+
+    /// The same with the name that the interface has now.
+    fn renamed(self) -> Self {
+        let name = nix::net::if_::if_indextoname(self.index).ok();
+        let name = name.and_then(|name| name.into_string().ok());
+        Self { interface: name.unwrap_or(self.interface), ..self }
+    }
+
+    /// Detaches the program at once and removes the pin; it is no error if it is gone.
+    pub(super) fn remove(&self, directory: &Path) -> Result<(), BpfError> {
+        remove(&self.path(directory))
+    }
+}
+
+fn pinned(directory: &Path) -> Result<Vec<LinkPin>, BpfError> {
+    Ok(pin::names(directory)?.iter().filter_map(|name| LinkPin::parse(name)).collect())
+}
+
+/// Detaches every program whose link is pinned in a directory, by names of any version.
+pub(super) fn remove_all(directory: &Path) -> Result<(), BpfError> {
+    for name in pin::names(directory)? {
+        if name.split('-').next() == Some(PREFIX) {
+            remove(&directory.join(name))?;
+        }
+    }
+    Ok(())
+}
+
+/// Detaches the link pinned at this path and removes the pin. Removing it alone would do, but the
+/// kernel takes its time then, and refuses another program until it is done.
+fn remove(path: &Path) -> Result<(), BpfError> {
+    if let Err(error) = LinkHandle::open(path).and_then(|link| link.detach()) {
+        tracing::debug!(%error, "{} is not detached at once", path.display());
+    }
+    pin::remove(path)
 }
 
 /// Attaches a program and pins the link, or puts the program into the link pinned for the same
@@ -101,28 +171,11 @@ pub(super) fn attach(
     directory: &Path,
     pin: &LinkPin,
 ) -> Result<bool, BpfError> {
-    attach_within(Duration::ZERO, program, directory, pin)
-}
-
-/// How long a link may take to go after its pin went. The kernel frees it after an RCU grace
-/// period, some milliseconds; a second is what a machine with all CPUs busy may need.
-const UNPINNED_WITHIN: Duration = Duration::from_secs(1);
-
-/// How often a busy interface is tried again.
-const TRY_AGAIN: Duration = Duration::from_millis(5);
-
-/// As [`attach`]; tries for so long while another program is attached.
-fn attach_within(
-    patience: Duration,
-    program: &mut Loaded,
-    directory: &Path,
-    pin: &LinkPin,
-) -> Result<bool, BpfError> {
     let path = pin.path(directory);
     if path.exists() {
         match replace(program, &path) {
             Ok(()) => return Ok(true),
-            // ENOLINK: the interface is gone, and a new one has taken its index and name.
+            // Detached, or the interface is gone and a new one has taken its index and name.
             Err(error) if error_code(&error) == Some(libc::ENOLINK) => pin::remove(&path)?,
             Err(source) => return Err(BpfError::Link { path, source: Box::new(source) }),
         }
@@ -138,16 +191,9 @@ fn attach_within(
         source,
     };
     let xdp = program.xdp()?;
-    let deadline = Instant::now() + patience;
-    let id = loop {
-        match xdp.attach_to_if_index(pin.index, mode) {
-            Ok(id) => break id,
-            Err(error) if is_busy(&error) && Instant::now() < deadline => {
-                std::thread::sleep(TRY_AGAIN);
-            }
-            Err(error) => return Err(refused(attach_hint(&error), Box::new(error))),
-        }
-    };
+    let id = xdp
+        .attach_to_if_index(pin.index, mode)
+        .map_err(|error| refused(attach_hint(&error), Box::new(error)))?;
     let link = xdp.take_link(id).map_err(|error| refused("internal error", Box::new(error)))?;
     let Ok(link) = FdLink::try_from(link) else {
         let error = io::Error::from(io::ErrorKind::Unsupported);
@@ -160,8 +206,8 @@ fn attach_within(
     Ok(false)
 }
 
-/// Attaches a program as [`attach`] does, and unpins what else is `pinned` for the same interface
-/// name: another mode, or another interface that had the name before.
+/// Attaches a program as [`attach`] does, in place of what is `pinned` for the same interface in
+/// another mode.
 ///
 /// The kernel has one mode per interface, so a link of another mode must go first; it comes back
 /// if the new mode is refused. Whoever is killed in between attaches when started again.
@@ -171,17 +217,16 @@ pub(super) fn attach_alone(
     pin: &LinkPin,
     pinned: Vec<LinkPin>,
 ) -> Result<bool, BpfError> {
-    let others = pinned.into_iter().filter(|other| other.interface == pin.interface);
-    let others = others.filter(|other| other != pin);
-    let (modes, namesakes): (Vec<_>, Vec<_>) = others.partition(|other| other.index == pin.index);
-    for other in &modes {
-        pin::remove(&other.path(directory))?;
+    let other_mode = |other: &LinkPin| other.index == pin.index && other != pin;
+    let others: Vec<_> = pinned.into_iter().filter(other_mode).collect();
+    for other in &others {
+        other.remove(directory)?;
     }
-    let patience = if modes.is_empty() { Duration::ZERO } else { UNPINNED_WITHIN };
-    let attached = attach_within(patience, program, directory, pin);
+    let attached = attach(program, directory, pin);
     if attached.is_err() {
-        for other in &modes {
-            if let Err(error) = attach_within(patience, program, directory, other) {
+        for other in &others {
+            // What was refused first is the error to report.
+            if let Err(error) = attach(program, directory, other) {
                 tracing::error!(
                     "{} is not attached in {} mode again: {error}",
                     other.interface,
@@ -190,11 +235,7 @@ pub(super) fn attach_alone(
             }
         }
     }
-    let adopted = attached?;
-    for other in namesakes {
-        pin::remove(&other.path(directory))?;
-    }
-    Ok(adopted)
+    attached
 }
 
 fn replace(program: &mut Loaded, path: &Path) -> Result<(), ProgramError> {
@@ -217,19 +258,14 @@ fn error_code(error: &ProgramError) -> Option<i32> {
     }
 }
 
-/// Whether another program is attached, in the same mode or in the other.
-fn is_busy(error: &ProgramError) -> bool {
-    matches!(error_code(error), Some(libc::EBUSY | libc::EEXIST))
-}
-
 /// What to do about a refused attachment.
 fn attach_hint(error: &ProgramError) -> &'static str {
     match error_code(error) {
         Some(libc::EBUSY) => {
-            "another XDP program is attached; see `ip link show` and detach it with `ip link set dev IF xdp off`"
+            "another XDP program is attached; detach it with `ip link set dev IF xdp off`, or if it has a link, find that with `bpftool link list` and use `bpftool link detach id N`"
         }
         Some(libc::EEXIST) => {
-            "a program is attached in the other XDP mode; detach it with `ip link set dev IF xdp off`"
+            "a program is attached in the other XDP mode; detach it with `ip link set dev IF xdp off`, or if it has a link, find that with `bpftool link list` and use `bpftool link detach id N`"
         }
         Some(libc::EOPNOTSUPP | libc::EINVAL) => {
             "the driver has no native XDP (or not with the interface's MTU or offloads); ask for generic mode, which is slower"

@@ -53,7 +53,7 @@ impl Unwrapper for XdpUnwrapper {
 
     fn status(&self, interface: &str) -> Result<Option<Unwrapping>, UnwrapError> {
         let directory = directory(interface)?;
-        let Some(pin) = LinkPin::list(&directory)?.pop() else {
+        let Some(pin) = LinkPin::live(&directory)?.pop() else {
             return Ok(None);
         };
         Ok(Some(Unwrapping { vips: vips(&directory)?, generic: pin.mode == Mode::Generic }))
@@ -61,9 +61,7 @@ impl Unwrapper for XdpUnwrapper {
 
     fn detach(&self, interface: &str) -> Result<(), UnwrapError> {
         let directory = directory(interface)?;
-        for link in LinkPin::list(&directory)? {
-            pin::remove(&link.path(&directory))?;
-        }
+        link::remove_all(&directory)?;
         Ok(remove_maps(&directory)?)
     }
 }
@@ -89,7 +87,7 @@ fn attach(interface: &str, vips: &BTreeSet<Ipv4Addr>, mode: Mode) -> Result<(), 
     pin::prepare(&directory)?;
     // The program has no table of interfaces.
     let pin = LinkPin { mode, index, slot: 0, interface: interface.into() };
-    let attached = LinkPin::list(&directory)?;
+    let attached = LinkPin::settle(&directory)?;
     let result = attach_at(&directory, &pin, vips);
     if result.is_err() && attached.is_empty() {
         // Nothing was attached before, so nothing may be left behind.
@@ -102,7 +100,7 @@ fn attach_at(directory: &Path, pin: &LinkPin, vips: &BTreeSet<Ipv4Addr>) -> Resu
     let ends = host_addresses(vips)?;
     let mut program = load(directory)?;
     fill(directory, &ends, vips)?;
-    link::attach_alone(&mut program, directory, pin, LinkPin::list(directory)?)?;
+    link::attach_alone(&mut program, directory, pin, LinkPin::settle(directory)?)?;
     Ok(())
 }
 

@@ -11,6 +11,7 @@ use lb_userspace::{
     bpf::{Attachment, BpfError, Director, Mode, Options},
     netlink::Netlink,
     store::Capacity,
+    sys::LinkHandle,
 };
 
 use super::support::in_namespace;
@@ -94,5 +95,97 @@ fn a_refused_mode_leaves_the_other_attached() {
         assert!(matches!(refused, Err(BpfError::Attach { .. })), "{refused:?}");
         assert_eq!(director.attachments().expect("readable"), std::slice::from_ref(&generic));
         assert!(director.attach(&generic, MAC).expect("still attached"));
+    });
+}
+
+#[test]
+fn modes_switch_at_once_as_often_as_asked() {
+    in_namespace(async || {
+        let pins = Pins::new("switch");
+        let netlink = Netlink::connect().expect("netlink");
+        netlink.create_veth("a", "b", None).await.expect("a pair");
+        let index = netlink.require_link("a").await.expect("there").index;
+        let mut director = pins.open();
+        for mode in [Mode::Generic, Mode::Native].repeat(20) {
+            let wanted = attachment("a", index, mode);
+            assert!(!director.attach(&wanted, MAC).expect("attached"));
+            assert_eq!(director.attachments().expect("readable"), [wanted]);
+        }
+        for _ in 0..10 {
+            director.detach("a").expect("detached");
+            director.attach(&attachment("a", index, Mode::Generic), MAC).expect("attached");
+        }
+    });
+}
+
+#[test]
+fn renamed_interfaces_stay_attached() {
+    in_namespace(async || {
+        let pins = Pins::new("renamed");
+        let netlink = Netlink::connect().expect("netlink");
+        netlink.create_veth("a", "b", None).await.expect("a pair");
+        let a = netlink.require_link("a").await.expect("there").index;
+        let b = netlink.require_link("b").await.expect("there").index;
+        let native = |name, index| attachment(name, index, Mode::Native);
+        let mut director = pins.open();
+        director.attach(&native("a", a), MAC).expect("attached");
+        director.attach(&native("b", b), MAC).expect("attached");
+        drop(director);
+
+        for (index, name) in [(a, "c"), (b, "a"), (a, "b")] {
+            netlink.rename_link(index, name).await.expect("renamed");
+        }
+        let mut director = pins.open();
+        let attachments = director.attachments().expect("readable");
+        assert!(attachments.contains(&native("b", a)), "{attachments:?}");
+        assert!(attachments.contains(&native("a", b)), "{attachments:?}");
+        assert!(director.attach(&native("a", b), MAC).expect("taken over"));
+        assert!(director.attach(&native("b", a), MAC).expect("taken over"));
+        let mut links = [format!("xdp-native-{a}-0-b"), format!("xdp-native-{b}-1-a")];
+        links.sort();
+        assert_eq!(pins.links(), links);
+        director.detach("b").expect("detached");
+        assert_eq!(director.attachments().expect("readable"), [native("a", b)]);
+    });
+}
+
+#[test]
+fn what_was_detached_by_others_is_not_attached_and_can_be_again() {
+    in_namespace(async || {
+        let pins = Pins::new("detached");
+        let netlink = Netlink::connect().expect("netlink");
+        netlink.create_veth("a", "b", None).await.expect("a pair");
+        let index = netlink.require_link("a").await.expect("there").index;
+        let mut director = pins.open();
+        let native = attachment("a", index, Mode::Native);
+        director.attach(&native, MAC).expect("attached");
+        let pin = pins.0.join(&pins.links()[0]);
+        LinkHandle::open(&pin).expect("a link").detach().expect("detached");
+        assert_eq!(director.attachments().expect("readable"), []);
+        assert!(!director.attach(&native, MAC).expect("attached"));
+        assert_eq!(director.attachments().expect("readable"), std::slice::from_ref(&native));
+
+        netlink.delete_link(index).await.expect("deleted");
+        assert_eq!(director.attachments().expect("readable"), []);
+    });
+}
+
+#[test]
+fn pins_of_another_version_go_and_what_is_unknown_is_named() {
+    in_namespace(async || {
+        let pins = Pins::new("older");
+        let mut director = pins.open();
+        director.attach(&attachment("lo", 1, Mode::Generic), MAC).expect("attached");
+        drop(director);
+        fs::rename(pins.0.join(&pins.links()[0]), pins.0.join("xdp-lo")).expect("renamed");
+        let (known, unknown) = (pins.0.join("REASONS"), pins.0.join("OTHER"));
+        fs::rename(&known, &unknown).expect("renamed");
+        let error = Director::remove(&pins.0).expect_err("refused").to_string();
+        assert!(error.contains("OTHER"), "{error}");
+        let left: Vec<_> = fs::read_dir(&pins.0).expect("readable").collect();
+        assert_eq!(left.len(), 1, "{left:?}");
+        fs::rename(&unknown, &known).expect("renamed");
+        assert!(Director::remove(&pins.0).expect("removed"));
+        assert!(!pins.0.exists());
     });
 }
