@@ -6,6 +6,8 @@
 
 mod memory;
 
+use std::collections::BTreeSet;
+
 use lb_common::{
     Address,
     flow::{FlowKey, FlowWord},
@@ -89,10 +91,15 @@ pub trait Store: Send {
     fn set_vip_filter(&mut self, filter: &VipFilter);
     /// Writes what the program in interface slot `slot` knows of its interface.
     fn set_interface(&mut self, slot: u32, interface: Interface);
-    /// Calls `each` with every flow in use: word and full key.
+    /// Calls `each` with every flow in use: word and full key. Flows that change meanwhile may be
+    /// left out.
     fn flows(&self, each: &mut dyn FnMut(FlowWord, FlowKey));
-    /// Removes every flow of a real server; how many there were.
-    fn purge(&mut self, real_server: u32) -> u64;
+    /// Removes every flow of these real servers, in one pass; how many there were.
+    fn purge(&mut self, real_servers: &BTreeSet<u32>) -> u64;
+    /// Removes every flow whose time is over at `now` (ticks of the data path's clock); how many
+    /// there were. A flow word has 16 bits of that clock, so one that nobody touches for 19.5 hours
+    /// would come to life again.
+    fn sweep(&mut self, now: u64) -> u64;
     /// What was sent to a real server, over all CPUs.
     fn counters(&self, real_server: u32) -> Result<ServerCounters, StoreError>;
     /// Sets a real server's counters to zero on all CPUs, before its entry is used anew.

@@ -9,10 +9,12 @@ use std::{
 
 use lb_common::{
     Action, Address, Be16, MacAddress, Reason,
+    flow::FlowState,
     table::{Interface, LookupTable, RealServer, Service, ServiceKey, Vip, VipFilter},
 };
 use lb_userspace::{
     bpf::{BpfError, Director, Options},
+    clock,
     store::{Capacity, Store},
 };
 
@@ -136,6 +138,36 @@ fn flows_in_a_half_full_table_displace_nobody() {
     }
     let counters = director.store().counters(0).expect("counters");
     assert_eq!((counters.flows, counters.packets), (2048, 4096));
+}
+
+#[test]
+fn expired_flows_are_swept_by_the_data_paths_clock() {
+    let pins = Pins::new("sweep");
+    let mut director = Director::open(&pins.options(CAPACITY)).expect("maps");
+    fill(director.store());
+    let mut program = director.load(0).expect("verified");
+    for client in [0x0a00_0001, 0x0a00_0002] {
+        program.test_run(&segment(client, 40_000, 2)).expect("a run");
+    }
+    program.test_run(&segment(0x0a00_0001, 40_000, 16)).expect("a run");
+    let now = clock::ticks().expect("a clock");
+    let (half_open, open) = (FlowState::SYN_RECV, FlowState::ESTABLISHED);
+    let [half_open, open] = [half_open, open].map(|state| u64::from(state.timeout_ticks()));
+    let mut swept = |now| director.store().sweep(now);
+    assert_eq!([swept(now), swept(now + half_open - 10)], [0, 0]);
+    assert_eq!([swept(now + half_open + 10), swept(now + open - 10)], [1, 0]);
+    assert_eq!(swept(now + open + 10), 1);
+}
+
+#[test]
+fn a_purge_takes_the_flows_of_all_that_are_named_and_no_others() {
+    let pins = Pins::new("purge");
+    let mut director = Director::open(&pins.options(CAPACITY)).expect("maps");
+    fill(director.store());
+    let mut program = director.load(0).expect("verified");
+    program.test_run(&segment(0x0a00_0001, 40_000, 2)).expect("a run");
+    assert_eq!(director.store().purge(&BTreeSet::from([1, 2])), 0);
+    assert_eq!(director.store().purge(&BTreeSet::from([2, 0])), 1);
 }
 
 #[test]

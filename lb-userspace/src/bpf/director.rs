@@ -120,7 +120,7 @@ impl Director {
         }
         drop(object::DIRECTOR.load(&mut loader)?);
         write_settings(&options.pin, settings)?;
-        MapStore::open(&options.pin, options.capacity)
+        MapStore::open(&options.pin, options.capacity, settings.seed)
     }
 
     /// Loads a program for the interface in this slot.

@@ -1,17 +1,17 @@
 //! The director's pinned maps as a [`Store`]: hot tables through shared mappings, without a system
 //! call; hash tables and per-CPU counters through bpf(2).
 
-use std::path::Path;
+use std::{collections::BTreeSet, path::Path};
 
 use aya::maps::{HashMap, Map, MapData, MapError, PerCpuArray, PerCpuValues};
 use lb_common::{
     Address, Reason,
-    flow::{FlowKey, FlowWord},
+    flow::{FlowKey, FlowWord, HashSeed},
     table::{Interface, RealServer, ServerCounters, Service, ServiceKey, Vip, VipFilter},
 };
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
-use super::BpfError;
+use super::{BpfError, entry};
 use crate::{
     store::{Capacity, INTERFACES, Store, StoreError},
     sys::SharedWords,
@@ -27,6 +27,7 @@ const KEY_WORDS: usize = size_of::<FlowKey>() / 8;
 /// The director's maps.
 pub struct MapStore {
     capacity: Capacity,
+    seed: HashSeed,
     flows: SharedWords,
     flow_keys: SharedWords,
     services: SharedWords,
@@ -42,11 +43,16 @@ pub struct MapStore {
 
 impl MapStore {
     /// Opens the maps pinned in a directory, whose layouts have been checked.
-    pub(super) fn open(directory: &Path, capacity: Capacity) -> Result<Self, BpfError> {
+    pub(super) fn open(
+        directory: &Path,
+        capacity: Capacity,
+        seed: HashSeed,
+    ) -> Result<Self, BpfError> {
         let Capacity { services, real_servers, lookup, vips: _, flows } = capacity;
         let words = |name, entries: u32, bytes: usize| map_words(directory, name, entries, bytes);
         Ok(Self {
             capacity,
+            seed,
             flows: words("FLOWS", flows, size_of::<u64>())?,
             flow_keys: words("FLOW_KEYS", flows, size_of::<FlowKey>())?,
             services: words("SERVICES", services, size_of::<Service>())?,
@@ -134,21 +140,13 @@ impl Store for MapStore {
     }
 
     fn real_server(&self, index: u32) -> RealServer {
-        read::<_, { size_of::<RealServer>() / 8 }>(&self.real_servers, index as usize)
+        read::<_, { entry::WORDS }>(&self.real_servers, index as usize)
     }
 
     fn set_real_server(&mut self, index: u32, real_server: &RealServer) {
-        // The data path confirms an entry by its first words: they come last when the entry comes
-        // to life and first when it goes.
-        const SERVICE: [usize; 3] = [0, 1, 2];
-        let rest: Vec<usize> = (SERVICE.len()..size_of::<RealServer>() / 8).collect();
         let index = index as usize;
-        if real_server.service.protocol == 0 {
-            write(&self.real_servers, index, real_server, &rest);
-            write(&self.real_servers, index, real_server, &SERVICE);
-        } else {
-            write(&self.real_servers, index, real_server, &SERVICE);
-            write(&self.real_servers, index, real_server, &rest);
+        for (word, value) in entry::writes(&self.real_server(index as u32), real_server) {
+            self.real_servers.store(index * entry::WORDS + word, value);
         }
     }
 
@@ -209,19 +207,24 @@ impl Store for MapStore {
     fn flows(&self, each: &mut dyn FnMut(FlowWord, FlowKey)) {
         for slot in 0..self.flows.len() {
             let word = FlowWord(self.flows.load(slot));
-            if !word.is_empty() {
-                each(word, read::<_, KEY_WORDS>(&self.flow_keys, slot));
+            if word.is_empty() {
+                continue;
+            }
+            let key: FlowKey = read::<_, KEY_WORDS>(&self.flow_keys, slot);
+            // Word and key are two writes: a key may be that of the flow before or after.
+            if key.hash(&self.seed).tag() == word.tag() {
+                each(word, key);
             }
         }
     }
 
-    fn purge(&mut self, real_server: u32) -> u64 {
+    fn purge(&mut self, real_servers: &BTreeSet<u32>) -> u64 {
         let mut purged = 0;
         for slot in 0..self.flows.len() {
             // A packet may move the flow's state on meanwhile: look again until it is gone.
             loop {
                 let word = FlowWord(self.flows.load(slot));
-                if word.is_empty() || word.real_server() != real_server {
+                if word.is_empty() || !real_servers.contains(&word.real_server()) {
                     break;
                 }
                 if self.flows.replace(slot, word.0, FlowWord::EMPTY.0) {
@@ -230,6 +233,18 @@ impl Store for MapStore {
             }
         }
         purged
+    }
+
+    fn sweep(&mut self, now: u64) -> u64 {
+        let mut swept = 0;
+        for slot in 0..self.flows.len() {
+            let word = FlowWord(self.flows.load(slot));
+            // A word that changes meanwhile is a new flow's.
+            if !word.is_empty() && word.is_expired(now) {
+                swept += u64::from(self.flows.replace(slot, word.0, FlowWord::EMPTY.0));
+            }
+        }
+        swept
     }
 
     fn counters(&self, real_server: u32) -> Result<ServerCounters, StoreError> {

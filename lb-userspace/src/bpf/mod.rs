@@ -3,6 +3,7 @@
 //! Not for: what the entries of the maps mean; that is `tables`' and lb-common's.
 
 mod director;
+mod entry;
 mod error;
 mod layout;
 mod link;

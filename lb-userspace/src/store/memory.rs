@@ -1,10 +1,12 @@
 //! [`Store`] over the pipeline's tables in ordinary memory, for tests without privileges.
 
+use std::collections::BTreeSet;
+
 use lb_common::{
     Address, Reason,
-    flow::{FlowKey, FlowWord},
+    flow::{FlowKey, FlowSet as _, FlowWord, WAYS},
     memory::MemoryTables,
-    table::{Interface, RealServer, ServerCounters, Service, ServiceKey, Vip, VipFilter},
+    table::{Interface, RealServer, ServerCounters, Service, ServiceKey, Tables, Vip, VipFilter},
 };
 
 use super::{Capacity, Store, StoreError};
@@ -92,12 +94,28 @@ impl Store for MemoryTables {
 
     fn flows(&self, each: &mut dyn FnMut(FlowWord, FlowKey)) {
         for (word, key) in Self::flows(self) {
-            each(word, key);
+            if key.hash(&self.seed).tag() == word.tag() {
+                each(word, key);
+            }
         }
     }
 
-    fn purge(&mut self, real_server: u32) -> u64 {
-        Self::purge(self, real_server)
+    fn purge(&mut self, real_servers: &BTreeSet<u32>) -> u64 {
+        real_servers.iter().map(|index| Self::purge(self, *index)).sum()
+    }
+
+    fn sweep(&mut self, now: u64) -> u64 {
+        let tables = &*self;
+        let mut swept = 0;
+        for set in (0..=self.set_mask).filter_map(|set| tables.flow_set(set)) {
+            for way in 0..WAYS {
+                let word = set.word(way);
+                if !word.is_empty() && word.is_expired(now) {
+                    swept += u64::from(set.replace(way, word, FlowWord::EMPTY));
+                }
+            }
+        }
+        swept
     }
 
     fn counters(&self, real_server: u32) -> Result<ServerCounters, StoreError> {

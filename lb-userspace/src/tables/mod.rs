@@ -9,7 +9,8 @@
 //!   ([`Service::table`]) switches over. The slots of the old one rest for a second.
 //! - A real server comes: its entry, then the lookup table with it.
 //! - A real server goes: the lookup table without it; then its entry's service key, so that its
-//!   flows are confirmed no more; then its flows; and after a second the index is free.
+//!   flows are confirmed no more; then its flows; and after a second, and once
+//!   more its flows, the index is free.
 //! - A weight changes: the entry's weight, then the lookup table.
 //!
 //! What does not change is not written, so indices, flows and counters stay.
@@ -267,12 +268,8 @@ impl Tables {
         if *repicked {
             self.slots.give_up(old.offset(), old.length());
         }
-        for server in removed {
-            if let Some(entry) = actual.servers.remove(server) {
-                read::clear(store, entry.index)?;
-                self.real_servers.give_up(entry.index);
-            }
-        }
+        let removed = removed.iter().filter_map(|server| actual.servers.remove(server));
+        self.remove_servers(store, removed)?;
         self.actual.services.insert(address, actual);
         Ok(())
     }
@@ -284,13 +281,23 @@ impl Tables {
     ) -> Result<(), StoreError> {
         let Some(actual) = self.actual.services.remove(&address) else { return Ok(()) };
         store.remove_service_index(&address.key())?;
-        for server in actual.servers.values() {
-            read::clear(store, server.index)?;
-            self.real_servers.give_up(server.index);
-        }
+        self.remove_servers(store, actual.servers.into_values())?;
         store.set_service(actual.index, &Service::default());
         self.services.give_up(actual.index);
         self.slots.give_up(actual.table.offset(), actual.table.length());
+        Ok(())
+    }
+
+    fn remove_servers(
+        &mut self,
+        store: &mut dyn Store,
+        servers: impl Iterator<Item = ActualServer>,
+    ) -> Result<(), StoreError> {
+        let indices = servers.map(|server| server.index).collect();
+        read::clear(store, &indices)?;
+        for index in indices {
+            self.real_servers.give_up(index);
+        }
         Ok(())
     }
 
@@ -308,6 +315,11 @@ impl Tables {
             entries,
             setting: "tables.real_servers",
         })?;
+        // A packet that was on its way when an entry was given up may have opened a flow since.
+        let rested = self.real_servers.rested();
+        if !rested.is_empty() {
+            store.purge(&rested);
+        }
         store.reset_counters(index)?;
         let mut entry = RealServer {
             address: server.address.into(),

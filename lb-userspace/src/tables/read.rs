@@ -29,40 +29,48 @@ pub(super) fn adopt(store: &mut dyn Store) -> Result<Actual, StoreError> {
         }
     }
     let mut seen = BTreeSet::new();
-    let mut free = BTreeSet::new();
+    let (mut free, mut stray) = (BTreeSet::new(), BTreeSet::new());
     for index in 0..store.capacity().real_servers {
         let entry = store.real_server(index);
-        let stray = indexed.get(&entry.service_index) != Some(&entry.service)
-            || !seen.insert((entry.service, entry.address));
-        if entry.service.protocol != 0 && stray {
-            clear(store, index)?;
-        }
-        if entry.service.protocol == 0 || stray {
+        if entry.service.protocol == 0 {
             free.insert(index);
+        } else if indexed.get(&entry.service_index) != Some(&entry.service)
+            || !seen.insert((entry.service, entry.address))
+        {
+            stray.insert(index);
         }
     }
-    // Flows of such entries must not come upon who gets the entry next.
-    let mut stale = BTreeSet::new();
-    store.flows(&mut |word, _| {
-        if free.contains(&word.real_server()) {
-            stale.insert(word.real_server());
-        }
-    });
-    for index in stale {
-        store.purge(index);
-    }
+    // Flows of free entries must not come upon who gets the entry next.
+    take_out(store, &stray, &free)?;
     read(store)
 }
 
-/// Takes a real server's entry out of use, with its flows; what it forwarded stays counted.
-pub(super) fn clear(store: &mut dyn Store, index: u32) -> Result<(), StoreError> {
-    let entry = store.real_server(index);
-    // The confirmation fails from here on, whatever else still points at the entry.
-    store.set_real_server(index, &RealServer { service: ServiceKey::default(), ..entry });
-    store.purge(index);
-    let counters = store.counters(index)?;
-    store.retire(counters.packets)?;
-    store.reset_counters(index)
+/// Takes real servers' entries out of use, with their flows; what they forwarded stays counted.
+pub(super) fn clear(store: &mut dyn Store, indices: &BTreeSet<u32>) -> Result<(), StoreError> {
+    take_out(store, indices, &BTreeSet::new())
+}
+
+/// As [`clear`]; the flows of `others` go as well.
+fn take_out(
+    store: &mut dyn Store,
+    indices: &BTreeSet<u32>,
+    others: &BTreeSet<u32>,
+) -> Result<(), StoreError> {
+    for index in indices {
+        let entry = store.real_server(*index);
+        // The confirmation fails from here on, whatever else still points at the entry.
+        store.set_real_server(*index, &RealServer { service: ServiceKey::default(), ..entry });
+    }
+    let purged: BTreeSet<u32> = indices.union(others).copied().collect();
+    if !purged.is_empty() {
+        store.purge(&purged);
+    }
+    for index in indices {
+        let counters = store.counters(*index)?;
+        store.retire(counters.packets)?;
+        store.reset_counters(*index)?;
+    }
+    Ok(())
 }
 
 /// Reads what the data path does.

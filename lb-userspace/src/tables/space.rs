@@ -19,6 +19,8 @@ pub(super) struct Entries {
     /// In use, or resting.
     busy: BTreeSet<u32>,
     resting: Vec<(Instant, u32)>,
+    /// Those that have rested and that nobody asked for yet.
+    rested: BTreeSet<u32>,
     /// All entries before this one are busy.
     lowest: u32,
 }
@@ -38,6 +40,7 @@ impl Entries {
         loop {
             for index in awake(&mut self.resting) {
                 self.busy.remove(&index);
+                self.rested.insert(index);
                 self.lowest = self.lowest.min(index);
             }
             let free = (self.lowest..self.size).find(|index| !self.busy.contains(index));
@@ -48,6 +51,11 @@ impl Entries {
             }
             wait(&self.resting)?;
         }
+    }
+
+    /// The entries that are free again since this was asked last, or were when one was taken.
+    pub(super) fn rested(&mut self) -> BTreeSet<u32> {
+        std::mem::take(&mut self.rested)
     }
 
     pub(super) fn give_up(&mut self, index: u32) {
@@ -148,9 +156,12 @@ mod tests {
         entries.give_up(0);
         assert_eq!(entries.room(), 2);
         assert_eq!(entries.take(), Some(1));
+        assert!(entries.rested().is_empty());
         let start = Instant::now();
         assert_eq!(entries.take(), Some(0));
         assert!(start.elapsed() > GRACE / 2);
+        assert_eq!(entries.rested(), BTreeSet::from([0]));
+        assert!(entries.rested().is_empty());
     }
 
     #[test]

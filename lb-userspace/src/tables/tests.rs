@@ -2,8 +2,9 @@ use std::collections::BTreeSet;
 
 use lb_common::{
     Reason, Verdict,
+    flow::{FlowSet as _, FlowState, FlowWord},
     memory::{MemoryPacket, MemoryTables, SEED},
-    table::{Interface, Vip},
+    table::{Interface, Tables as _, Vip},
 };
 use proptest::prelude::*;
 
@@ -163,6 +164,39 @@ fn a_removed_server_loses_its_flows_but_not_its_count() {
     assert_eq!((verdict.reason, server), (Reason::Forwarded, ip(B)));
     assert_eq!(memory.counted(Reason::Forwarded), 3);
     assert_eq!(MemoryTables::flows(&memory).len(), 1);
+}
+
+#[test]
+fn a_reused_entry_has_no_flows_of_whoever_had_it() {
+    let mut memory = memory(4, 1, 64);
+    let mut tables = Tables::adopt(&mut memory).expect("empty");
+    apply(&mut tables, &mut memory, &desired(&[service(SERVICE, Scheduler::Rr, &[(A, 1)])]));
+    let none = service(SERVICE, Scheduler::Rr, &[]);
+    apply(&mut tables, &mut memory, &desired(&[none]));
+    // A packet that was on its way opens its flow only now.
+    let late = FlowWord::new(1, 0, FlowState::ESTABLISHED, 1000);
+    assert!((&memory).flow_set(0).expect("a set").replace(0, FlowWord::EMPTY, late));
+    apply(&mut tables, &mut memory, &desired(&[service(SERVICE, Scheduler::Rr, &[(B, 1)])]));
+    assert_eq!((&memory).flow_set(0).expect("a set").word(0), FlowWord::EMPTY);
+}
+
+#[test]
+fn expired_flows_are_swept_and_no_others() {
+    let mut memory = memory(4, 8, 64);
+    let mut tables = Tables::adopt(&mut memory).expect("empty");
+    apply(&mut tables, &mut memory, &desired(&[service(SERVICE, Scheduler::Rr, &[(A, 1)])]));
+    opened(&memory, 1);
+    let opened_at = memory.now;
+    assert_eq!(memory.sweep(opened_at), 0);
+    let timeout = u64::from(FlowState::SYN_RECV.timeout_ticks());
+    assert_eq!(memory.sweep(opened_at + timeout), 0);
+    memory.now = opened_at + timeout + 1;
+    opened(&memory, 2);
+    assert_eq!(memory.sweep(memory.now), 1);
+    assert_eq!(MemoryTables::flows(&memory).len(), 1);
+    // Without the sweep it would come to life again when the clock's 16 bits come round.
+    memory.now = opened_at + (1 << 16);
+    assert_eq!(send(&memory, 1, 16).0.reason, Reason::DropNoFlow);
 }
 
 #[test]

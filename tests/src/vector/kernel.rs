@@ -87,9 +87,7 @@ impl Engine for KernelEngine {
             Program::Director { director, limit, first_service, .. } => {
                 *first_service += SERVICES;
                 let room = *first_service + SERVICES <= CAPACITY.services;
-                for server in 0..CAPACITY.real_servers {
-                    director.store().purge(server);
-                }
+                director.store().purge(&(0..CAPACITY.real_servers).collect());
                 let limited = fixture.limit < FEW || fixture.limit != *limit;
                 Ok(room && !limited && !fixture.is_real_server())
             }
