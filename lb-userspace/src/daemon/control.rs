@@ -235,8 +235,29 @@ impl<D: DataPlane> Control<D> {
         }
         let hops = self.known_hops();
         if let Err(error) = self.tables.apply(self.plane.store(), &diff, &hops) {
-            tracing::error!(%error, "cannot follow a change of the director's addresses");
+            let error = super::chain(&error);
+            tracing::error!(error, "cannot follow a change of the director's addresses");
+            self.adopt_again();
         }
+        self.follow_links();
+    }
+
+    /// Makes sense of what a change left that was broken off; the next one does the rest.
+    fn adopt_again(&mut self) {
+        match Tables::adopt(self.plane.store()) {
+            Ok(tables) => self.tables = tables,
+            Err(error) => {
+                let error = super::chain(&error);
+                tracing::error!(error, "cannot read the tables; restart the director");
+            }
+        }
+    }
+
+    /// What is due from time to time, at `now` (ticks): removes flows whose time is over, and
+    /// attaches again where others have detached.
+    pub fn keep_up(&mut self, now: u64) {
+        let swept = self.plane.store().sweep(now);
+        tracing::debug!("removed {swept} expired flows");
         self.follow_links();
     }
 

@@ -15,7 +15,7 @@ use std::{
 use hyper::Method;
 use lb_common::{Address, table::Vip};
 
-use self::fake::{CONFIG, SERVICE, Scene, link, servers_path};
+use self::fake::{CONFIG, FakePlane, SERVICE, Scene, link, servers_path};
 use super::*;
 use crate::{
     api::{NewServer, NewService, ServerPatch, ServicePatch, State, Stats, Text},
@@ -333,4 +333,26 @@ async fn a_change_that_waits_when_the_daemon_ends_is_refused_and_not_made() {
     let error = waiting.await.expect("no panic").expect_err("refused").to_string();
     assert!(error.contains("the director is stopping"), "{error}");
     assert_eq!(scene.text(), text);
+}
+
+#[test]
+fn what_others_detached_is_told_and_attached_again() {
+    let scene = Scene::new(CONFIG);
+    let overrides = scene.options().overrides;
+    let file = ConfigFile::read(&scene.config()).expect("readable");
+    let config = Config::parse(file.text(), "", &overrides).expect("valid");
+    let view = scene.network.borrow().clone();
+    let plane = FakePlane::open(&scene.kernel);
+    let mut control = Control::start(plane, file, overrides, config, view).expect("starts");
+    let mut problem = |now: Option<u64>| {
+        if let Some(now) = now {
+            control.keep_up(now);
+        }
+        control.state().expect("a state").interfaces[0].problem.clone()
+    };
+    assert_eq!(problem(None), None);
+    scene.kernel.lock().expect("the lock").attached.clear();
+    assert_eq!(problem(None).as_deref(), Some("not attached"));
+    assert_eq!(problem(Some(1)), None);
+    assert_eq!(scene.attached(), ["eth0"]);
 }
