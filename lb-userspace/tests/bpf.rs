@@ -13,7 +13,7 @@ use lb_common::{
     table::{Interface, LookupTable, RealServer, Service, ServiceKey, Vip, VipFilter},
 };
 use lb_userspace::{
-    bpf::{BpfError, Director, Options},
+    bpf::{BpfError, Director, Options, UnwrapProgram},
     clock,
     store::{Capacity, Store},
 };
@@ -74,6 +74,17 @@ fn maps_of_another_size_are_refused_and_kept() {
     let refused = Director::open(&pins.options(larger)).err().expect("a refusal");
     assert!(matches!(refused, BpfError::Layout { .. }), "{refused}");
     assert!(refused.to_string().contains("FLOWS"), "{refused}");
+    drop(Director::open(&pins.options(CAPACITY)).expect("the maps are still there"));
+}
+
+#[test]
+fn the_real_servers_program_takes_over_no_maps_of_another_kind() {
+    let pins = Pins::new("unwrap");
+    drop(Director::open(&pins.options(CAPACITY)).expect("maps"));
+    let none = BTreeSet::new();
+    let refused = UnwrapProgram::load(&pins.0, &none, &none).err().expect("a refusal");
+    assert!(matches!(refused, BpfError::Layout { .. }), "{refused}");
+    assert!(refused.to_string().contains("VIPS"), "{refused}");
     drop(Director::open(&pins.options(CAPACITY)).expect("the maps are still there"));
 }
 

@@ -1,6 +1,7 @@
 //! The director's pinned maps and its programs, made or taken over.
 
 use std::{
+    collections::BTreeMap,
     fs::File,
     io::Read,
     path::{Path, PathBuf},
@@ -43,6 +44,8 @@ pub struct Director {
     options: Options,
     settings: Settings,
     store: MapStore,
+    /// What prints the programs' logs, by slot.
+    logs: BTreeMap<u32, LogTask>,
 }
 
 /// An interface that the director's program is attached to.
@@ -67,12 +70,12 @@ impl Director {
     /// Opens the maps pinned in a directory, or makes them. Attaches nothing.
     ///
     /// # Errors
-    /// When not privileged, when the directory cannot hold pins or is another director's, or when what is pinned there was
+    /// When not root, when the directory cannot hold pins or is another director's, or when what is pinned there was
     /// made with other sizes or by another version; nothing is changed then.
     pub fn open(options: &Options) -> Result<Self, BpfError> {
         let directory = options.pin.as_path();
         if !nix::unistd::geteuid().is_root() {
-            return Err(BpfError::NotPrivileged);
+            return Err(BpfError::NotRoot);
         }
         let lock = loop {
             pin::prepare(directory)?;
@@ -102,7 +105,7 @@ impl Director {
             None => Settings { layout: LAYOUT, flow_sets, seed: random_seed()? },
         };
         let store = Self::create(&options, &settings)?;
-        let director = Self { _lock: lock, store, options, settings };
+        let director = Self { _lock: lock, store, options, settings, logs: BTreeMap::new() };
         // Made or found: every map is what this program was built for.
         for layout in &layouts {
             layout::check(&director.options.pin, layout)?;
@@ -170,7 +173,8 @@ impl Director {
         let mut program = self.load(pin.slot)?;
         let adopted = link::attach_alone(&mut program, &directory, &pin, pinned)?;
         if self.options.debug {
-            log_from(&mut program);
+            self.logs.remove(&pin.slot);
+            self.logs.extend(log_from(&mut program).map(|task| (pin.slot, task)));
         }
         Ok(adopted)
     }
@@ -203,6 +207,7 @@ impl Director {
         for pin in LinkPin::settle(&self.options.pin)? {
             if pin.interface == interface {
                 pin.remove(&self.options.pin)?;
+                self.logs.remove(&pin.slot);
             }
         }
         Ok(())
@@ -298,17 +303,28 @@ fn random_seed() -> Result<HashSeed, BpfError> {
 /// How often the program's log is read.
 const LOG_INTERVAL: Duration = Duration::from_millis(100);
 
-/// Prints what the program logs, for as long as this process runs.
-fn log_from(program: &mut Loaded) {
-    match aya_log::EbpfLogger::init(&mut program.ebpf) {
-        Ok(mut logger) => {
-            tokio::spawn(async move {
-                loop {
-                    logger.flush();
-                    tokio::time::sleep(LOG_INTERVAL).await;
-                }
-            });
-        }
-        Err(error) => tracing::warn!(%error, "cannot read the program's log"),
+/// A task that prints what a program logs, until this is dropped.
+struct LogTask(tokio::task::JoinHandle<()>);
+
+impl Drop for LogTask {
+    fn drop(&mut self) {
+        self.0.abort();
     }
+}
+
+/// Prints what the program logs.
+fn log_from(program: &mut Loaded) -> Option<LogTask> {
+    let mut logger = match aya_log::EbpfLogger::init(&mut program.ebpf) {
+        Ok(logger) => logger,
+        Err(error) => {
+            tracing::warn!(%error, "cannot read the program's log");
+            return None;
+        }
+    };
+    Some(LogTask(tokio::spawn(async move {
+        loop {
+            logger.flush();
+            tokio::time::sleep(LOG_INTERVAL).await;
+        }
+    })))
 }

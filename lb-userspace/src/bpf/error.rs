@@ -5,9 +5,13 @@ use std::{io, path::PathBuf};
 /// An error of this module.
 #[derive(Debug, thiserror::Error)]
 pub enum BpfError {
-    /// Not privileged.
+    /// Not root.
+    #[error("loading BPF programs needs root; run it with sudo")]
+    NotRoot,
+    /// Root, but without what makes root privileged.
     #[error(
-        "loading BPF programs needs root (or CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON); run as root"
+        "the kernel lets root here load no BPF programs; give this container CAP_BPF, CAP_NET_ADMIN \
+         and CAP_PERFMON"
     )]
     NotPrivileged,
     /// The pin directory is unusable.
@@ -65,19 +69,23 @@ pub enum BpfError {
         source: aya::maps::MapError,
     },
     /// The object did not load.
-    #[error("the kernel refused the BPF object {name}; tunlb needs Linux 6.1 or later")]
+    #[error("the kernel refused the BPF object {name}{hint}")]
     Object {
         /// The object.
         name: &'static str,
+        /// What to do, if that is known.
+        hint: &'static str,
         /// What aya said.
         #[source]
         source: Box<aya::EbpfError>,
     },
     /// The program did not load.
-    #[error("the kernel refused the BPF program {name}; tunlb needs Linux 6.1 or later")]
+    #[error("the kernel refused the BPF program {name}{hint}")]
     Program {
         /// The program.
         name: &'static str,
+        /// What to do, if that is known.
+        hint: &'static str,
         /// What aya said.
         #[source]
         source: Box<aya::programs::ProgramError>,

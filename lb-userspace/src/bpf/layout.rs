@@ -56,6 +56,24 @@ pub(super) fn director(capacity: &Capacity) -> Vec<Layout> {
     ]
 }
 
+/// The real server's maps.
+pub(super) const REALSERVER: [Layout; 2] = [
+    Layout {
+        name: "VIPS",
+        kind: MapType::Hash,
+        key: size_of::<Address>(),
+        value: size_of::<Vip>(),
+        entries: 1024,
+    },
+    Layout {
+        name: "REASONS",
+        kind: MapType::PerCpuArray,
+        key: size_of::<u32>(),
+        value: size_of::<u64>(),
+        entries: REASONS,
+    },
+];
+
 /// Compares a pinned map with what it must be.
 pub(super) fn check(directory: &Path, layout: &Layout) -> Result<(), BpfError> {
     let path = directory.join(layout.name);

@@ -8,7 +8,7 @@ use std::{
 use aya::programs::{
     ProgramError, XdpMode,
     links::{FdLink, PinnedLink},
-    xdp::XdpLink,
+    xdp::{XdpError, XdpLink},
 };
 
 use super::{BpfError, Loaded, pin};
@@ -254,6 +254,8 @@ fn replace(program: &mut Loaded, path: &Path) -> Result<(), ProgramError> {
 fn error_code(error: &ProgramError) -> Option<i32> {
     match error {
         ProgramError::SyscallError(error) => error.io_error.raw_os_error(),
+        // aya asks once more over netlink where a link is refused with EINVAL.
+        ProgramError::XdpError(XdpError::NetlinkError(error)) => error.raw_os_error(),
         _ => None,
     }
 }

@@ -4,7 +4,7 @@ use std::{error::Error, time::Duration};
 
 use aya::{
     Ebpf, EbpfLoader, include_bytes_aligned,
-    programs::{TestRun as _, TestRunAttrs, TestRunOptions, Xdp},
+    programs::{ProgramError, TestRun as _, TestRunAttrs, TestRunOptions, Xdp},
 };
 use lb_common::Action;
 
@@ -34,10 +34,13 @@ impl Object {
     /// Creates (or opens) the object's maps.
     pub(super) fn load(&self, loader: &mut EbpfLoader<'_>) -> Result<Ebpf, BpfError> {
         loader.load(self.bytes).map_err(|source| {
-            if not_permitted(&source) {
+            let code = error_code(&source);
+            // EPERM: as root without capabilities in a container. The verifier's refusals of a
+            // program are EACCES and the like.
+            if code == Some(libc::EPERM) {
                 BpfError::NotPrivileged
             } else {
-                BpfError::Object { name: self.name, source: Box::new(source) }
+                BpfError::Object { name: self.name, hint: hint(code), source: Box::new(source) }
             }
         })
     }
@@ -47,22 +50,50 @@ impl Object {
         let mut loaded = Loaded { ebpf: self.load(loader)?, name: self.name };
         let name = loaded.name;
         loaded.xdp()?.load().map_err(|source| {
-            if not_permitted(&source) {
+            let code = error_code(&source);
+            if code == Some(libc::EPERM) {
                 BpfError::NotPrivileged
             } else {
-                BpfError::Program { name, source: Box::new(source) }
+                BpfError::Program { name, hint: hint(code), source: Box::new(source) }
             }
         })?;
         Ok(loaded)
     }
 }
 
-/// Whether the kernel refuses this process, as it does root without capabilities in a container. The
-/// verifier's refusals of a program are EACCES and the like.
-fn not_permitted(error: &(dyn Error + 'static)) -> bool {
+/// What the kernel said.
+fn error_code(error: &(dyn Error + 'static)) -> Option<i32> {
     std::iter::successors(Some(error), |error| (*error).source())
         .filter_map(|error| error.downcast_ref::<std::io::Error>())
-        .any(|error| error.raw_os_error() == Some(libc::EPERM))
+        .find_map(std::io::Error::raw_os_error)
+}
+
+/// A refusal by a kernel that runs the program all the same.
+fn program_failed(name: &'static str, source: ProgramError) -> BpfError {
+    BpfError::Program { name, hint: "", source: Box::new(source) }
+}
+
+/// The kernel's own, not for userspace, but what it says of a program that it cannot run.
+const ENOTSUPP: i32 = 524;
+
+/// What to do about a refused object or program.
+const fn hint(code: Option<i32>) -> &'static str {
+    match code {
+        Some(libc::ENOMEM) => {
+            ": there is no memory for it; smaller `tables` in the configuration need less"
+        }
+        // Unknown commands, flags and helpers, and what its verifier does not understand.
+        Some(
+            libc::EINVAL
+            | libc::EACCES
+            | libc::E2BIG
+            | libc::ENOSYS
+            | libc::EOPNOTSUPP
+            | libc::ENOSPC
+            | ENOTSUPP,
+        ) => "; tunlb needs Linux 6.1 or later",
+        _ => "",
+    }
 }
 
 /// A loaded XDP program with its maps.
@@ -84,11 +115,12 @@ impl Loaded {
     /// The program.
     pub(super) fn xdp(&mut self) -> Result<&mut Xdp, BpfError> {
         let name = self.name;
-        let missing = aya::programs::ProgramError::NotLoaded;
+        let missing = ProgramError::NotLoaded;
+        let failed = |source| program_failed(name, source);
         match self.ebpf.program_mut(name).map(<&mut Xdp>::try_from) {
             Some(Ok(program)) => Ok(program),
-            Some(Err(source)) => Err(BpfError::Program { name, source: Box::new(source) }),
-            None => Err(BpfError::Program { name, source: Box::new(missing) }),
+            Some(Err(source)) => Err(failed(source)),
+            None => Err(failed(missing)),
         }
     }
 
@@ -99,10 +131,7 @@ impl Loaded {
     /// When the kernel does not describe the program.
     pub fn verified_instructions(&mut self) -> Result<Option<u32>, BpfError> {
         let name = self.name;
-        let info = self
-            .xdp()?
-            .info()
-            .map_err(|source| BpfError::Program { name, source: Box::new(source) })?;
+        let info = self.xdp()?.info().map_err(|source| program_failed(name, source))?;
         Ok(info.verified_instruction_count())
     }
 
@@ -143,10 +172,8 @@ impl Loaded {
             repeat,
             attrs: TestRunAttrs::new(),
         };
-        let result = self
-            .xdp()?
-            .test_run(options)
-            .map_err(|source| BpfError::Program { name, source: Box::new(source) })?;
+        let result =
+            self.xdp()?.test_run(options).map_err(|source| program_failed(name, source))?;
         Ok((result.return_value, result.data_size_out as usize, result.duration))
     }
 }

@@ -15,14 +15,12 @@ use aya::{
 use lb_common::{Address, Reason, table::Vip};
 
 use super::{
-    BpfError, Loaded, Mode,
+    BpfError, Loaded, Mode, layout,
     link::{self, LinkPin},
     object, pin,
 };
 use crate::realserver::{UnwrapError, Unwrapper, Unwrapping};
 
-/// The maps that the program pins.
-const MAPS: [&str; 2] = ["VIPS", "REASONS"];
 /// Where pins go: a folder per network namespace and interface, with this prefix.
 const PIN_PREFIX: &str = "/sys/fs/bpf/tunlb-realserver";
 
@@ -105,8 +103,8 @@ fn attach_at(directory: &Path, pin: &LinkPin, vips: &BTreeSet<Ipv4Addr>) -> Resu
 }
 
 fn remove_maps(directory: &Path) -> Result<(), BpfError> {
-    for name in MAPS {
-        pin::remove(&directory.join(name))?;
+    for layout in &layout::REALSERVER {
+        pin::remove(&directory.join(layout.name))?;
     }
     pin::remove_directory(directory)
 }
@@ -148,6 +146,12 @@ fn vips(directory: &Path) -> Result<BTreeSet<Ipv4Addr>, BpfError> {
 
 /// Loads the program with its maps pinned in this folder.
 fn load(directory: &Path) -> Result<Loaded, BpfError> {
+    let pinned = pin::names(directory)?;
+    for layout in &layout::REALSERVER {
+        if pinned.iter().any(|name| name == layout.name) {
+            layout::check(directory, layout)?;
+        }
+    }
     object::REALSERVER.program(EbpfLoader::new().default_map_pin_directory(directory))
 }
 

@@ -83,7 +83,7 @@ pub(super) async fn detach(args: &DetachArgs) -> Result<(), CliError> {
         Err(error) => return Err(error.into()),
     }
     if !nix::unistd::geteuid().is_root() {
-        return Err(bpf::BpfError::NotPrivileged.into());
+        return Err(bpf::BpfError::NotRoot.into());
     }
     let pin = pin.as_deref().unwrap_or(Path::new(DEFAULT_PIN));
     let removed = bpf::Director::remove(pin)?;
