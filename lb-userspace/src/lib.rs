@@ -6,7 +6,6 @@ pub mod bpf;
 pub mod capture;
 pub mod cli;
 pub mod client;
-pub mod clock;
 pub mod config;
 pub mod daemon;
 pub mod demo;

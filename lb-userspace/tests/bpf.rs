@@ -13,8 +13,7 @@ use lb_common::{
     table::{Interface, LookupTable, RealServer, Service, ServiceKey, Vip, VipFilter},
 };
 use lb_userspace::{
-    bpf::{BpfError, Director, Options, UnwrapProgram},
-    clock,
+    bpf::{BpfError, Clock, Director, Options, UnwrapProgram},
     store::{Capacity, Store},
 };
 
@@ -161,7 +160,7 @@ fn expired_flows_are_swept_by_the_data_paths_clock() {
         program.test_run(&segment(client, 40_000, 2)).expect("a run");
     }
     program.test_run(&segment(0x0a00_0001, 40_000, 16)).expect("a run");
-    let now = clock::ticks().expect("a clock");
+    let now = Clock::open().expect("a clock").ticks().expect("the time");
     let (half_open, open) = (FlowState::SYN_RECV, FlowState::ESTABLISHED);
     let [half_open, open] = [half_open, open].map(|state| u64::from(state.timeout_ticks()));
     let mut swept = |now| director.store().sweep(now);

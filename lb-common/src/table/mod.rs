@@ -51,7 +51,7 @@ pub trait Tables: Addresses {
     /// Flow sets minus one.
     fn set_mask(&self) -> u32;
 
-    /// Time since boot in ticks of 2^30 ns, from the kernel's coarse monotonic clock.
+    /// The time in ticks of 2^30 ns, since a moment that is the same for everybody until the next boot.
     fn now(&self) -> u64;
 
     /// A number nobody can predict.

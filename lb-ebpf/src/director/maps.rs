@@ -7,16 +7,16 @@ use core::intrinsics::{AtomicOrdering, atomic_cxchg, atomic_xadd};
 use aya_ebpf::{
     Global,
     bindings::{BPF_F_MMAPABLE, BPF_F_RDONLY_PROG},
-    helpers::generated::{bpf_get_prandom_u32, bpf_ktime_get_coarse_ns},
+    helpers::generated::bpf_get_prandom_u32,
     macros::map,
     maps::{Array, HashMap, PerCpuArray},
 };
 use lb_common::{
     Address, Addresses, Reason, Tables,
-    flow::{FlowKey, FlowSet, FlowWord, HashSeed, TICK_NANOSECONDS, WAYS},
+    flow::{FlowKey, FlowSet, FlowWord, HashSeed, WAYS},
     table::{
-        Interface, Limiter, LookupTable, REASONS as REASON_SLOTS, RateLimit, RealServer, ServerCounters,
-        Service, ServiceKey, Settings, Vip, VipFilter,
+        Interface, Limiter, LookupTable, REASONS as REASON_SLOTS, RateLimit, RealServer,
+        ServerCounters, Service, ServiceKey, Settings, Vip, VipFilter,
     },
 };
 
@@ -89,6 +89,10 @@ static SET_MASK: Global<u32> = Global::new((1 << 17) - 1);
 /// ICMP errors per tick and CPU.
 #[unsafe(no_mangle)]
 static ICMP_LIMIT: Global<u32> = Global::new(1000);
+
+/// Nanoseconds in a jiffy.
+#[unsafe(no_mangle)]
+static JIFFY: Global<u64> = Global::new(4_000_000);
 
 /// The slot of the program's interface in `INTERFACES`.
 #[unsafe(no_mangle)]
@@ -172,10 +176,7 @@ impl Tables for Maps {
 
     #[inline(always)]
     fn now(&self) -> u64 {
-        // SAFETY: the helper takes nothing and gives a number. The coarse clock costs 3 ns where
-        // the fine one costs 28.
-        let nanoseconds = unsafe { bpf_ktime_get_coarse_ns() };
-        nanoseconds / TICK_NANOSECONDS
+        lb_ebpf::ticks(JIFFY.load())
     }
 
     #[inline(always)]

@@ -134,6 +134,7 @@ impl Director {
         let Settings { layout: _, flow_sets, seed: HashSeed([seed_0, seed_1, seed_2, seed_3]) } =
             self.settings;
         let set_mask = flow_sets - 1;
+        let jiffy = super::jiffy()?;
         // aya-log's levels: 0 is off, 4 is debug.
         let log_level: u8 = if self.options.debug { 4 } else { 0 };
         let mut loader = EbpfLoader::new();
@@ -145,6 +146,7 @@ impl Director {
             .override_global("SEED_3", &seed_3, true)
             .override_global("SET_MASK", &set_mask, true)
             .override_global("ICMP_LIMIT", &self.options.icmp_limit, true)
+            .override_global("JIFFY", &jiffy, true)
             .override_global("INTERFACE_SLOT", &slot, true)
             .override_global("AYA_LOG_LEVEL", &log_level, true);
         object::DIRECTOR.program(&mut loader)

@@ -2,6 +2,7 @@
 //!
 //! Not for: what the entries of the maps mean; that is `tables`' and lb-common's.
 
+mod clock;
 mod director;
 mod entry;
 mod error;
@@ -14,6 +15,7 @@ mod pass;
 mod pin;
 mod realserver;
 
+pub use clock::{Clock, jiffy};
 pub use director::{Attachment, Director, Options};
 pub use error::BpfError;
 pub use link::Mode;

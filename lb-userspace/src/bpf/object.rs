@@ -20,6 +20,9 @@ pub(super) const REALSERVER: Object = Object {
     name: "realserver",
     bytes: include_bytes_aligned!("../../../lb-ebpf/object/realserver.o"),
 };
+/// Tells the time.
+pub(super) const CLOCK: Object =
+    Object { name: "clock", bytes: include_bytes_aligned!("../../../lb-ebpf/object/clock.o") };
 /// Passes everything.
 pub(super) const PASS: Object =
     Object { name: "pass", bytes: include_bytes_aligned!("../../../lb-ebpf/object/pass.o") };
@@ -154,6 +157,13 @@ impl Loaded {
             other => unreachable!("the program answered {other}, which is no answer of ours"),
         };
         Ok(TestRun { action, frame: out })
+    }
+
+    /// Runs the program once, for its answer alone.
+    pub(super) fn answer(&mut self) -> Result<u32, BpfError> {
+        // The kernel wants a frame that could be one.
+        let frame = [0; 64];
+        Ok(self.run(&frame, &mut [0; 64], 1)?.0)
     }
 
     /// Runs the program `repeat` times; the mean time of a run.

@@ -255,9 +255,14 @@ impl<D: DataPlane> Control<D> {
 
     /// What is due from time to time, at `now` (ticks): removes flows whose time is over, and
     /// attaches again where others have detached.
-    pub fn keep_up(&mut self, now: u64) {
-        let swept = self.plane.store().sweep(now);
-        tracing::debug!("removed {swept} expired flows");
+    pub fn keep_up(&mut self) {
+        match self.plane.now() {
+            Ok(now) => {
+                let swept = self.plane.store().sweep(now);
+                tracing::debug!("removed {swept} expired flows");
+            }
+            Err(error) => tracing::error!(error, "cannot read the clock of the flows"),
+        }
         self.follow_links();
     }
 

@@ -3,7 +3,10 @@
 use lb_common::MacAddress;
 
 pub use crate::bpf::Attachment;
-use crate::{bpf::Director, store::Store};
+use crate::{
+    bpf::{Clock, Director},
+    store::Store,
+};
 
 /// Why the data path did not do as it was told.
 pub type DataPlaneError = Box<dyn std::error::Error + Send + Sync>;
@@ -12,6 +15,9 @@ pub type DataPlaneError = Box<dyn std::error::Error + Send + Sync>;
 pub trait DataPlane: Send {
     /// Its tables.
     fn store(&mut self) -> &mut dyn Store;
+
+    /// The time in ticks that flows are told by.
+    fn now(&mut self) -> Result<u64, DataPlaneError>;
 
     /// Where the program is attached.
     fn attachments(&self) -> Result<Vec<Attachment>, DataPlaneError>;
@@ -32,18 +38,23 @@ pub trait DataPlane: Send {
 /// The data path in the kernel, pinned in a directory.
 pub struct KernelDataPlane {
     director: Director,
+    clock: Clock,
 }
 
 impl KernelDataPlane {
     /// Opens or makes what is pinned where the options say.
     pub fn open(options: &crate::bpf::Options) -> Result<Self, DataPlaneError> {
-        Ok(Self { director: Director::open(options)? })
+        Ok(Self { director: Director::open(options)?, clock: Clock::open()? })
     }
 }
 
 impl DataPlane for KernelDataPlane {
     fn store(&mut self) -> &mut dyn Store {
         self.director.store()
+    }
+
+    fn now(&mut self) -> Result<u64, DataPlaneError> {
+        Ok(self.clock.ticks()?)
     }
 
     fn attachments(&self) -> Result<Vec<Attachment>, DataPlaneError> {

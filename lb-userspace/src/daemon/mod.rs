@@ -33,7 +33,6 @@ use self::{
 };
 use crate::{
     api::Changes,
-    clock,
     config::{Config, ConfigFile, Overrides},
     plan::Line,
 };
@@ -118,10 +117,7 @@ where
             Some(order) = orders.next() => {
                 orders.carry_out(&mut control, &mut network, order).await;
             }
-            _ = upkeep.tick() => match clock::ticks() {
-                Ok(now) => tokio::task::block_in_place(|| control.keep_up(now)),
-                Err(error) => tracing::error!(%error, "cannot read the clock"),
-            },
+            _ = upkeep.tick() => tokio::task::block_in_place(|| control.keep_up()),
             () = network.changed(), if network_watched => match network.view().await {
                 // May attach to an interface that came back, which takes its time.
                 Ok(view) => tokio::task::block_in_place(|| control.set_view(view)),

@@ -344,15 +344,15 @@ fn what_others_detached_is_told_and_attached_again() {
     let view = scene.network.borrow().clone();
     let plane = FakePlane::open(&scene.kernel);
     let mut control = Control::start(plane, file, overrides, config, view).expect("starts");
-    let mut problem = |now: Option<u64>| {
-        if let Some(now) = now {
-            control.keep_up(now);
+    let mut problem = |after_upkeep: bool| {
+        if after_upkeep {
+            control.keep_up();
         }
         control.state().expect("a state").interfaces[0].problem.clone()
     };
-    assert_eq!(problem(None), None);
+    assert_eq!(problem(false), None);
     scene.kernel.lock().expect("the lock").attached.clear();
-    assert_eq!(problem(None).as_deref(), Some("not attached"));
-    assert_eq!(problem(Some(1)), None);
+    assert_eq!(problem(false).as_deref(), Some("not attached"));
+    assert_eq!(problem(true), None);
     assert_eq!(scene.attached(), ["eth0"]);
 }

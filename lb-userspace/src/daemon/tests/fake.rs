@@ -71,6 +71,10 @@ impl DataPlane for FakePlane {
         self.tables.as_mut().expect("one daemon at a time")
     }
 
+    fn now(&mut self) -> Result<u64, DataPlaneError> {
+        Ok(self.tables.as_ref().expect("one daemon at a time").now)
+    }
+
     fn attachments(&self) -> Result<Vec<Attachment>, DataPlaneError> {
         Ok(self.kernel.lock().expect("the lock").attached.clone())
     }

@@ -153,6 +153,7 @@ fn load(repo: &Repo, object: &str, pins: &Path, slots: u32) -> Result<Ebpf> {
     let settings = settings(pins)?;
     let [seed_0, seed_1, seed_2, seed_3] = settings.seed.0;
     let set_mask = slots / WAYS as u32 - 1;
+    let jiffy = lb_userspace::bpf::jiffy()?;
     EbpfLoader::new()
         .default_map_pin_directory(pins)
         .map_max_entries("LRU_FLOWS", slots)
@@ -161,6 +162,7 @@ fn load(repo: &Repo, object: &str, pins: &Path, slots: u32) -> Result<Ebpf> {
         .override_global("SEED_2", &seed_2, true)
         .override_global("SEED_3", &seed_3, true)
         .override_global("SET_MASK", &set_mask, true)
+        .override_global("JIFFY", &jiffy, true)
         .load(&bytes)
         .with_context(|| format!("cannot load {}", path.display()))
 }
