@@ -101,7 +101,7 @@ impl LinkPin {
         for pin in pinned(directory)? {
             let path = pin.path(directory);
             if !pin.is_live(directory) {
-                pin::remove(&path)?;
+                pin.remove(directory)?;
                 continue;
             }
             let renamed = pin.clone().renamed();

@@ -124,6 +124,39 @@ fn interfaces_come_and_go_with_the_file() {
     assert_eq!(lab.fetch(2).len(), 2);
 }
 
+#[test]
+fn a_renamed_interface_stays_attached_once_the_file_says_so() {
+    let lab = Lab::new("renamed");
+    lab.network(Host::Director, async |netlink| netlink.create_veth("eth1", "eth2", None).await);
+    let mut director = lab.seed_director();
+    let text = director.config_text();
+    director.write_config(&text.replace("[\"eth0\"]", "[\"eth0\", \"eth1\"]"));
+    director.ok("apply");
+    let index = lab.index(Host::Director, "eth1");
+    let rename = |name| {
+        lab.network(Host::Director, async move |netlink| netlink.rename_link(index, name).await);
+    };
+    rename("new1");
+    let problem = || director.state().interfaces[1].problem.clone();
+    eventually("it is named", Duration::from_secs(5), || {
+        problem().as_deref() == Some("does not exist")
+    });
+    assert!(lab.xdp(Host::Director, "new1").is_some());
+    director.write_config(&text.replace("[\"eth0\"]", "[\"eth0\", \"new1\"]"));
+    director.ok("apply");
+    assert_eq!(problem().as_deref(), Some("is down"));
+    assert!(lab.xdp(Host::Director, "new1").is_some());
+
+    // The same while no daemon runs.
+    director.stop(Signal::SIGTERM);
+    rename("new2");
+    director.write_config(&text.replace("[\"eth0\"]", "[\"eth0\", \"new2\"]"));
+    director.start();
+    assert!(director.said().contains("took over interface new2"), "{}", director.said());
+    assert_eq!(director.pins().iter().filter(|name| name.starts_with("xdp-")).count(), 2);
+    assert_eq!(lab.fetch(2).len(), 2);
+}
+
 /// The kernel knows the interfaces by number, the file by order: a new order must not mix them up.
 #[test]
 fn interfaces_in_another_order_lose_nothing_at_a_restart() {
