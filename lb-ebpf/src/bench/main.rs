@@ -45,10 +45,11 @@ pub fn heads(context: XdpContext) -> u32 {
 #[unsafe(no_mangle)]
 #[unsafe(link_section = "xdp")]
 #[inline(never)]
-pub fn empty(mut context: *mut xdp_md) -> u32 {
+pub fn empty(context: *mut xdp_md) -> u32 {
+    let mut address = context as usize;
     // SAFETY: the register is copied to itself. Without it LLVM would leave the call out.
-    unsafe { core::arch::asm!("{0} = {0}", inout(reg) context, options(nomem, nostack)) };
-    if context.is_null() { xdp_action::XDP_ABORTED } else { xdp_action::XDP_TX }
+    unsafe { core::arch::asm!("{0} = {0}", inout(reg) address, options(nomem, nostack)) };
+    if address == 0 { xdp_action::XDP_ABORTED } else { xdp_action::XDP_TX }
 }
 
 /// [`empty`] in the loop.

@@ -57,7 +57,7 @@ impl FlowSet for Entry {
     fn replace(&self, _: usize, _: FlowWord, new: FlowWord) -> bool {
         if self.word.is_null() {
             // SAFETY: the key is the `Textbook`'s, which lives until the packet is done with.
-            return LRU_FLOWS.insert(unsafe { &*self.key }, new.0, 0).is_ok();
+            return LRU_FLOWS.insert(unsafe { *self.key }, new.0, 0).is_ok();
         }
         // SAFETY: as in `word`.
         unsafe { self.word.write_volatile(new.0) };
