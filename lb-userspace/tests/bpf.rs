@@ -4,7 +4,7 @@ use std::{
     collections::BTreeSet,
     fs, io,
     path::{Path, PathBuf},
-    process,
+    process, thread,
 };
 
 use lb_common::{
@@ -15,6 +15,11 @@ use lb_common::{
 use lb_userspace::{
     bpf::{BpfError, Clock, Director, Options, UnwrapProgram},
     store::{Capacity, Store},
+};
+
+use nix::{
+    mount::{MntFlags, MsFlags, mount, umount2},
+    sched::{CloneFlags, unshare},
 };
 
 const CAPACITY: Capacity =
@@ -178,6 +183,35 @@ fn a_purge_takes_the_flows_of_all_that_are_named_and_no_others() {
     program.test_run(&segment(0x0a00_0001, 40_000, 2)).expect("a run");
     assert_eq!(director.store().purge(&BTreeSet::from([1, 2])), 0);
     assert_eq!(director.store().purge(&BTreeSet::from([2, 0])), 1);
+}
+
+/// As `ip netns exec` does: a mount namespace with a fresh /sys.
+fn hide_the_bpf_file_system() {
+    unshare(CloneFlags::CLONE_NEWNS).expect("a mount namespace");
+    let none = None::<&str>;
+    mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_SLAVE, none).expect("mounts of its own");
+    umount2("/sys", MntFlags::MNT_DETACH).expect("no /sys");
+    mount(Some("sysfs"), "/sys", Some("sysfs"), MsFlags::empty(), none).expect("another /sys");
+}
+
+#[test]
+fn pins_go_to_the_hosts_file_system_from_where_it_is_hidden() {
+    let pins = Pins::new("hidden");
+    let options = pins.options(CAPACITY);
+    let hidden = thread::spawn(move || {
+        hide_the_bpf_file_system();
+        drop(Director::open(&options).expect("maps"));
+        !options.pin.exists()
+    });
+    assert!(hidden.join().expect("no panic"), "the pins should not be seen from there");
+    assert!(pins.names().iter().any(|name| name == "FLOWS"), "{:?}", pins.names());
+    let directory = pins.0.clone();
+    let removed = thread::spawn(move || {
+        hide_the_bpf_file_system();
+        Director::remove(&directory).expect("removed")
+    });
+    assert!(removed.join().expect("no panic"));
+    assert!(!pins.0.exists());
 }
 
 #[test]

@@ -73,6 +73,7 @@ impl Director {
     /// When not root, when the directory cannot hold pins or is another director's, or when what is pinned there was
     /// made with other sizes or by another version; nothing is changed then.
     pub fn open(options: &Options) -> Result<Self, BpfError> {
+        let options = Options { pin: pin::visible(&options.pin), ..options.clone() };
         let directory = options.pin.as_path();
         if !nix::unistd::geteuid().is_root() {
             return Err(BpfError::NotRoot);
@@ -234,6 +235,7 @@ impl Director {
     /// # Errors
     /// As [`Director::remove_all`], and when a director uses the directory.
     pub fn remove(directory: &Path) -> Result<bool, BpfError> {
+        let directory = &pin::visible(directory);
         let Some(_lock) = PinLock::take(directory)? else { return Ok(false) };
         let any = !pin::names(directory)?.is_empty();
         remove_pins(directory)?;

@@ -71,7 +71,8 @@ fn directory(interface: &str) -> Result<PathBuf, BpfError> {
         .map_err(|source| BpfError::Io { path: namespace.into(), source })?
         .ino();
     // bpffs refuses a dot in names.
-    Ok(PathBuf::from(format!("{PIN_PREFIX}-{inode}-{}", interface.replace('.', "%"))))
+    let path = PathBuf::from(format!("{PIN_PREFIX}-{inode}-{}", interface.replace('.', "%")));
+    Ok(pin::visible(&path))
 }
 
 fn attach(interface: &str, vips: &BTreeSet<Ipv4Addr>, mode: Mode) -> Result<(), BpfError> {
