@@ -157,8 +157,17 @@ impl Lab {
         let pins = self.on(host, || XdpUnwrapper::pin_directory(interface)).expect("a name");
         self.pins.lock().expect("no test panicked").push(pins);
         let (vip, state) = (seed::VIP.to_string(), self.path(interface).display().to_string());
-        let arguments =
-            ["realserver", "up", "--vip", &vip, "--interface", interface, "--state-dir", &state];
+        let arguments = [
+            "realserver",
+            "up",
+            "--xdp",
+            "--vip",
+            &vip,
+            "--interface",
+            interface,
+            "--state-dir",
+            &state,
+        ];
         let output = self.scene.tunlb(host, &arguments).expect("runs");
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     }
@@ -267,12 +276,19 @@ pub const fn vip(port: u16) -> SocketAddrV4 {
     SocketAddrV4::new(seed::VIP, port)
 }
 
+/// By how much limits of time are longer than on an idle processor: TUNLB_PATIENCE, which is set where an emulated one runs
+/// the tests.
+fn patience() -> u32 {
+    env::var("TUNLB_PATIENCE").ok().and_then(|factor| factor.parse().ok()).unwrap_or(1)
+}
+
 /// Waits until something holds.
 ///
 /// # Panics
 ///
 /// If it does not within `limit`.
 pub fn eventually(what: &str, limit: Duration, mut holds: impl FnMut() -> bool) {
+    let limit = limit * patience();
     let end = Instant::now() + limit;
     while !holds() {
         assert!(Instant::now() < end, "not within {limit:?}: {what}");
