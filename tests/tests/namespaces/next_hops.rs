@@ -22,7 +22,7 @@ address = \"192.168.19.2\"
 ";
 
 /// How long a change may go unnoticed.
-const SECONDS: Duration = Duration::from_secs(8);
+const SECONDS: Duration = Duration::from_secs(30);
 
 fn first_server(director: &Director<'_>) -> Server {
     director.state().services[0].servers[0].clone()

@@ -16,7 +16,7 @@ use lb_userspace::{
 use socket2::{Domain, Protocol, Socket, Type};
 use tests::lab::{Lab, count, eventually, vip};
 
-const SECONDS: Duration = Duration::from_secs(5);
+const SECONDS: Duration = Duration::from_secs(30);
 const SILENCE: Duration = Duration::from_millis(300);
 
 /// Pings an address from a host: whether the payload came back.
