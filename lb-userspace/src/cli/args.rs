@@ -23,6 +23,13 @@ pub struct Cli {
     pub command: Command,
 }
 
+impl Cli {
+    /// Whether debug messages are asked for.
+    pub fn wants_debug(&self) -> bool {
+        matches!(&self.command, Command::Director(DirectorArgs { debug: true, .. }))
+    }
+}
+
 /// What to do.
 #[derive(Clone, Debug, Subcommand)]
 pub enum Command {

@@ -58,6 +58,15 @@ impl ConfigFile {
         self.text = text;
     }
 
+    /// Sees to it that what others wrote is on the disk.
+    pub fn sync(&self) -> Result<(), ConfigError> {
+        let folder = self.path.parent().unwrap_or(Path::new("/"));
+        File::open(&self.path)
+            .and_then(|file| file.sync_all())
+            .and_then(|()| File::open(folder)?.sync_all())
+            .map_err(|source| ConfigError::Write { path: self.path.clone(), source })
+    }
+
     /// Replaces the file by one with this text, same mode and owner; on return it is on the disk.
     /// Readers see the old text or the new one, never a part.
     pub fn write(&mut self, text: String) -> Result<(), ConfigError> {

@@ -150,6 +150,8 @@ impl<D: DataPlane> Control<D> {
         if origin == Origin::Request {
             self.file.require_unchanged()?;
             self.file.write(text.clone())?;
+        } else {
+            self.file.sync()?;
         }
         let old = std::mem::replace(&mut self.config, config);
         if let Err(error) = self.carry_out(&old, &diff) {

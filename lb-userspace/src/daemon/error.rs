@@ -16,7 +16,7 @@ pub enum DaemonError {
     Config(#[from] ConfigError),
     /// A setting that cannot change while the director runs.
     #[error(
-        "{settings} cannot change while the director runs; stop it, run `tunlb detach`, start it again"
+        "{settings} cannot change while the director runs; stop it and start it again (for `tables` or `pin`, with `tunlb detach` before: known flows are lost)"
     )]
     Fixed {
         /// The keys.

@@ -51,6 +51,9 @@ pub struct Options {
 /// How long answers may take to get out when the daemon ends.
 const FAREWELL: Duration = Duration::from_secs(1);
 
+/// How long after a look at the network that failed the next one is.
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
+
 /// How often expired flows are removed, and interfaces looked at from which others have detached the
 /// program, which the kernel does not announce. Often compared with the 19.5 hours that a flow's
 /// time goes up to, and seldom enough to cost nothing: a million flows take about a millisecond.
@@ -103,7 +106,7 @@ where
 
     tokio::pin!(stop);
     let mut orders = Orders::default();
-    let mut network_watched = true;
+    let mut look_again = None;
     let mut upkeep = tokio::time::interval_at(Instant::now() + UPKEEP, UPKEEP);
     upkeep.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
@@ -118,12 +121,15 @@ where
                 orders.carry_out(&mut control, &mut network, order).await;
             }
             _ = upkeep.tick() => tokio::task::block_in_place(|| control.keep_up()),
-            () = network.changed(), if network_watched => match network.view().await {
+            () = news(&mut network, look_again) => match network.view().await {
                 // May attach to an interface that came back, which takes its time.
-                Ok(view) => tokio::task::block_in_place(|| control.set_view(view)),
+                Ok(view) => {
+                    look_again = None;
+                    tokio::task::block_in_place(|| control.set_view(view));
+                }
                 Err(error) => {
-                    network_watched = false;
-                    tracing::error!(error = chain(&error), "cannot follow the network any more");
+                    look_again = Some(Instant::now() + LOOK_AGAIN);
+                    tracing::error!(error = chain(&error), "cannot look at the network now");
                 }
             },
         }
@@ -134,6 +140,14 @@ where
     let _ = farewell.send(());
     let _ = tokio::time::timeout(FAREWELL, serving).await;
     Ok(())
+}
+
+/// Until the network has changed, or until it is time to look again after a look that failed.
+async fn news<N: Network>(network: &mut N, look_again: Option<Instant>) {
+    match look_again {
+        Some(when) => tokio::time::sleep_until(when).await,
+        None => network.changed().await,
+    }
 }
 
 /// Answers what is asked, and takes what is ordered. Whether the daemon has to end.

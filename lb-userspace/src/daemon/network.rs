@@ -8,7 +8,10 @@ use std::{
 };
 
 use futures_util::StreamExt as _;
-use tokio::{sync::watch, time::timeout};
+use tokio::{
+    sync::watch,
+    time::{Instant, timeout},
+};
 
 use crate::{
     netlink::{Change, Link, Monitor, Netlink, NetlinkError},
@@ -56,6 +59,8 @@ pub struct KernelNetwork {
     upkeep: Upkeep,
     hops: watch::Receiver<Resolutions>,
     dirty: bool,
+    /// When what changed has had time to settle.
+    settled: Option<Instant>,
 }
 
 impl KernelNetwork {
@@ -69,6 +74,7 @@ impl KernelNetwork {
             hops: upkeep.results(),
             upkeep,
             dirty: false,
+            settled: None,
         })
     }
 }
@@ -123,7 +129,10 @@ impl Network for KernelNetwork {
                 },
             }
         }
-        tokio::time::sleep(SETTLE).await;
+        // Kept beyond this future: whoever waits may be called away again and again.
+        let settled = *self.settled.get_or_insert_with(|| Instant::now() + SETTLE);
+        tokio::time::sleep_until(settled).await;
+        self.settled = None;
         self.dirty = false;
     }
 }

@@ -2,6 +2,7 @@
 
 use std::{
     fs, io,
+    os::unix::fs::FileTypeExt as _,
     os::unix::{
         fs::{MetadataExt, PermissionsExt},
         net::{UnixListener, UnixStream},
@@ -13,6 +14,7 @@ use nix::{
     errno::Errno,
     fcntl::{AT_FDCWD, RenameFlags, renameat2},
     sys::socket::{getsockopt, sockopt::PeerCredentials},
+    sys::stat::{Mode, umask},
 };
 
 use super::DaemonError;
@@ -43,7 +45,11 @@ pub fn listen(path: &Path) -> Result<(UnixListener, SocketName), DaemonError> {
     hidden.push(format!(".{}", std::process::id()));
     let hidden = PathBuf::from(hidden);
     let _ = fs::remove_file(&hidden);
-    let listener = UnixListener::bind(&hidden).map_err(failed)?;
+    // Nothing else makes files while the daemon starts.
+    let before = umask(Mode::from_bits_truncate(0o177));
+    let listener = UnixListener::bind(&hidden);
+    umask(before);
+    let listener = listener.map_err(failed)?;
     let bound = || -> io::Result<(u64, u64)> {
         listener.set_nonblocking(true)?;
         fs::set_permissions(&hidden, fs::Permissions::from_mode(0o600))?;
@@ -68,12 +74,27 @@ fn put(hidden: &Path, path: &Path) -> Result<(), DaemonError> {
         Err(Errno::EEXIST | Errno::EINVAL) => {}
         Err(errno) => return Err(failed(errno.into())),
     }
-    if let Ok(stream) = UnixStream::connect(path) {
-        let holder = getsockopt(&stream, PeerCredentials)
-            .map_or_else(|_| "pid unknown".into(), |peer| format!("pid {}", peer.pid()));
-        return Err(DaemonError::Running { socket: path.into(), holder });
+    match UnixStream::connect(path) {
+        Ok(stream) => {
+            let holder = getsockopt(&stream, PeerCredentials)
+                .map_or_else(|_| "pid unknown".into(), |peer| format!("pid {}", peer.pid()));
+            Err(DaemonError::Running { socket: path.into(), holder })
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            fs::rename(hidden, path).map_err(failed)
+        }
+        // A socket that nobody listens on. Anything else there is not ours to replace.
+        Err(error)
+            if error.kind() == io::ErrorKind::ConnectionRefused
+                && fs::symlink_metadata(path).is_ok_and(|there| there.file_type().is_socket()) =>
+        {
+            fs::rename(hidden, path).map_err(failed)
+        }
+        Err(_) => Err(failed(io::Error::new(
+            io::ErrorKind::AlreadyExists,
+            "something that is no dead socket is there; remove it, or name another path",
+        ))),
     }
-    fs::rename(hidden, path).map_err(failed)
 }
 
 fn inode(path: &Path) -> io::Result<(u64, u64)> {

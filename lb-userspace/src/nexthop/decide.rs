@@ -30,8 +30,12 @@ pub fn decide(address: IpAddr, known: &Known) -> Result<NextHop, NextHopError> {
             if matches!(parent.kind, LinkKind::Vlan { .. }) {
                 return Err(NextHopError::StackedVlan(link.name.clone()));
             }
+            if parent.kind == LinkKind::Bridge {
+                return Err(NextHopError::Bridge(parent.name.clone()));
+            }
             (parent.index, Some(id))
         }
+        LinkKind::Bridge => return Err(NextHopError::Bridge(link.name.clone())),
         // The tag of an 802.1ad device is one that the data path does not write.
         LinkKind::Other(ref kind) if kind == "802.1ad" => {
             return Err(NextHopError::StackedVlan(link.name.clone()));

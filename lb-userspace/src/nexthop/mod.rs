@@ -68,6 +68,9 @@ pub enum NextHopError {
     /// A VLAN device on something that is not an untagged Ethernet device.
     #[error("link {0} carries more than one VLAN tag, which is not supported")]
     StackedVlan(String),
+    /// XDP cannot send through a bridge.
+    #[error("link {0} is a bridge, through which XDP cannot send; route over one of its ports")]
+    Bridge(String),
     /// The kernel has no source address of the family.
     #[error("link {0} has no source address for the outer header")]
     NoSource(String),

@@ -118,7 +118,8 @@ pub async fn watch<N: Network>(
             );
         }
         let addresses = targets.borrow_and_update().clone();
-        let (resolved, used) = pass(&network, &addresses, &mut memory, refreshing).await;
+        let last = results.borrow().clone();
+        let (resolved, used) = pass(&network, &addresses, &last, &mut memory, refreshing).await;
         neighbours = used;
         results.send_if_modified(|current| {
             let differ = *current != resolved;
@@ -156,6 +157,7 @@ fn concerns(change: &Change, neighbours: &BTreeSet<(u32, IpAddr)>) -> bool {
 async fn pass<N: Network>(
     network: &N,
     addresses: &BTreeSet<IpAddr>,
+    last: &Resolutions,
     memory: &mut Memory,
     refreshing: bool,
 ) -> (Resolutions, BTreeSet<(u32, IpAddr)>) {
@@ -177,7 +179,14 @@ async fn pass<N: Network>(
                     Err(_) => outcome,
                 }
             }
-            Err(error) => Err(error),
+            // A question without an answer says nothing about the way.
+            Err(error) => match last.get(&address) {
+                Some(Ok(hop)) => {
+                    tracing::warn!("the next hop to {address} is kept as it was: {error}");
+                    Ok(*hop)
+                }
+                _ => Err(error),
+            },
         };
         resolutions.insert(address, outcome);
     }

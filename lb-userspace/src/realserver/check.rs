@@ -119,14 +119,15 @@ fn check_tunnel(observed: &Observed, findings: &mut Vec<Finding>) {
         ),
         None => wrong(
             format!("{TUNNEL} does not exist: nothing unwraps what the director sends"),
-            "modprobe ipip; or, for a kernel without it, tunlb realserver up --xdp",
+            "modprobe ipip; or, for a kernel without it, tunlb realserver down, and up with --xdp",
         ),
     });
 }
 
 fn check_program(desired: &Desired, observed: &Observed, findings: &mut Vec<Finding>) {
     let name = &observed.interface;
-    let remedy = "tunlb realserver up --xdp";
+    let vips: Vec<_> = desired.vips.iter().map(|vip| format!(" --vip {vip}")).collect();
+    let remedy = format!("tunlb realserver up --xdp{}", vips.concat());
     let Some(program) = &observed.program else {
         let what = format!("no unwrapping XDP program is attached to {name}");
         findings.push(wrong(what, remedy));

@@ -99,13 +99,6 @@ impl Observed {
             .filter(move |(_, network)| network.addr() == vip)
             .map(|(interface, network)| (interface.as_str(), network.prefix_len()))
     }
-
-    /// Whether packets to most clients leave by the interface that faces the director.
-    pub(super) fn default_route_here(&self) -> bool {
-        self.routes.iter().any(|route| {
-            route.key.destination.prefix_len() == 0 && route.key.interface == self.interface
-        })
-    }
 }
 
 /// The interface that faces the director: the one named, else that of the default route, else the only one there is.
