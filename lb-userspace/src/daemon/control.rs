@@ -199,19 +199,34 @@ impl<D: DataPlane> Control<D> {
         lines
     }
 
-    /// Tables first, so that a new interface's packets find everything; then new interfaces, then
-    /// those that go.
+    /// New interfaces first, since they may refuse, and nothing has happened to any flow by then; then
+    /// the tables; then the interfaces that go. Until the tables are done, a new interface's packets
+    /// find the old ones.
     fn carry_out(&mut self, old: &Config, diff: &Diff) -> Result<(), DaemonError> {
-        let hops = self.known_hops();
-        self.tables.apply(self.plane.store(), diff, &hops)?;
-        for name in self.config.interfaces.clone() {
-            if !old.interfaces.contains(&name) {
-                self.attach(&name)?;
+        let mut attached = Vec::new();
+        let done = self.attach_new(old, &mut attached).and_then(|()| {
+            let hops = self.known_hops();
+            Ok(self.tables.apply(self.plane.store(), diff, &hops)?)
+        });
+        if let Err(error) = done {
+            for name in attached {
+                self.detach(&name)?;
             }
+            return Err(error);
         }
         for name in &old.interfaces {
             if !self.config.interfaces.contains(name) {
                 self.detach(name)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn attach_new(&mut self, old: &Config, attached: &mut Vec<String>) -> Result<(), DaemonError> {
+        for name in self.config.interfaces.clone() {
+            if !old.interfaces.contains(&name) {
+                self.attach(&name)?;
+                attached.push(name);
             }
         }
         Ok(())

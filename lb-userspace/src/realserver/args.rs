@@ -44,7 +44,7 @@ pub struct UpArgs {
     /// This is the way taken anyway where the kernel has no ipip module.
     #[arg(long)]
     pub xdp: bool,
-    /// Attach the XDP program in generic mode, for drivers without XDP (slower)
+    /// Attach the XDP program in generic mode, for drivers without XDP (slower); nothing to tunl0
     #[arg(long)]
     pub generic: bool,
     /// Only say what would be done
