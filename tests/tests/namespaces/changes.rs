@@ -73,6 +73,29 @@ fn deleted_server_loses_its_flows_and_comes_back_at_the_head() {
 }
 
 #[test]
+fn a_change_that_fails_at_an_interface_costs_no_flow() {
+    let lab = Lab::new("whole");
+    lab.network(Host::Director, async |netlink| netlink.create_bridge("br7").await);
+    let director = lab.seed_director();
+    let before = director.config_text();
+    lab.on_async(Host::Client, || async {
+        let mut old = [KeepAlive::open().await, KeepAlive::open().await];
+        assert_eq!((&*old[0].ask().await, &*old[1].ask().await), ("web1", "web2"));
+        // A bridge takes no XDP program in its driver, and one server is to go.
+        let (head, _) = before.split_once("[[service.server]]").expect("servers");
+        let first = "[[service.server]]\naddress = \"192.168.19.2\"\n";
+        let wanted = format!("{head}{first}").replace("[\"eth0\"]", "[\"eth0\", \"br7\"]");
+        director.write_config(&wanted);
+        let said = director.refused("apply");
+        assert!(said.contains("br7"), "{said}");
+        assert_eq!((&*old[0].ask().await, &*old[1].ask().await), ("web1", "web2"));
+        assert_eq!(count(&director.stats(), "drop-no-flow"), 0);
+    });
+    assert_eq!(servers(&director.state()), ["192.168.19.2 1", "192.168.19.3 1"]);
+    assert!(lab.xdp(Host::Director, "br7").is_none());
+}
+
+#[test]
 fn services_come_and_go_at_once() {
     let lab = Lab::new("services");
     let director = lab.seed_director();
