@@ -41,39 +41,6 @@ impl Be16 {
     }
 }
 
-/// A 32-bit number in network byte order.
-#[repr(transparent)]
-#[derive(
-    Clone,
-    Copy,
-    Debug,
-    Default,
-    PartialEq,
-    Eq,
-    Hash,
-    PartialOrd,
-    Ord,
-    FromBytes,
-    IntoBytes,
-    Immutable,
-    KnownLayout,
-)]
-pub struct Be32(pub [u8; 4]);
-
-impl Be32 {
-    /// The number in network byte order.
-    #[inline(always)]
-    pub const fn new(host: u32) -> Self {
-        Self(host.to_be_bytes())
-    }
-
-    /// The number in host byte order.
-    #[inline(always)]
-    pub const fn host(self) -> u32 {
-        u32::from_be_bytes(self.0)
-    }
-}
-
 /// An Ethernet address.
 #[repr(transparent)]
 #[derive(

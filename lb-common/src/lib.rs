@@ -17,7 +17,7 @@ pub mod reason;
 pub mod table;
 pub mod wire;
 
-pub use address::{Address, Be16, Be32, MacAddress};
+pub use address::{Address, Be16, MacAddress};
 pub use packet::Packet;
 pub use pipeline::{director, unwrap};
 pub use reason::{Action, Reason, Verdict};
