@@ -125,6 +125,16 @@ mod tests {
     }
 
     #[test]
+    fn what_is_no_socket_is_not_replaced() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let path = folder.path().join("tunlb.toml");
+        fs::write(&path, "interfaces = [\"eth0\"]").expect("written");
+        listen(&path).expect_err("a file is there");
+        assert_eq!(fs::read_to_string(&path).expect("there"), "interfaces = [\"eth0\"]");
+        assert_eq!(fs::read_dir(folder.path()).expect("readable").count(), 1);
+    }
+
+    #[test]
     fn only_the_own_name_is_removed() {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let path = folder.path().join("s");

@@ -163,6 +163,17 @@ pub(super) mod tests {
     }
 
     #[test]
+    fn a_bridge_is_no_way_out() {
+        let bridge = Link { kind: LinkKind::Bridge, name: "br0".to_owned(), ..eth0() };
+        let known = Known { link: Some(bridge.clone()), ..on_link() };
+        assert_eq!(decide(SERVER, &known), Err(NextHopError::Bridge("br0".to_owned())));
+        let kind = LinkKind::Vlan { parent: 2, id: 100 };
+        let tagged = Link { index: 3, name: "br0.100".to_owned(), kind, ..eth0() };
+        let known = Known { link: Some(tagged), parent: Some(bridge), ..on_link() };
+        assert_eq!(decide(SERVER, &known), Err(NextHopError::Bridge("br0".to_owned())));
+    }
+
+    #[test]
     fn a_server_behind_a_router_gets_the_routers_mac() {
         let mut known = through(|path| path.gateway = Some(ROUTER));
         known.neighbour = Some(Neighbour {
