@@ -320,6 +320,44 @@ mod tests {
         Pace { settle: Duration::from_millis(5), refresh: Duration::from_secs(60) }
     }
 
+    /// A kernel that gives no answer.
+    struct Silent;
+
+    impl Network for Silent {
+        async fn route_to(&self, to: IpAddr) -> Result<RouteTo, NetlinkError> {
+            Err(NetlinkError::NoAnswer {
+                operation: "look up the route to",
+                object: to.to_string(),
+            })
+        }
+
+        async fn link(&self, _: u32) -> Result<Option<Link>, NetlinkError> {
+            unreachable!("the route comes first")
+        }
+
+        async fn neighbour(&self, _: u32, _: IpAddr) -> Result<Option<Neighbour>, NetlinkError> {
+            unreachable!("the route comes first")
+        }
+
+        async fn probe(&self, _: u32, _: IpAddr) -> Result<(), NetlinkError> {
+            unreachable!("the route comes first")
+        }
+    }
+
+    #[tokio::test]
+    async fn a_next_hop_outlasts_a_question_without_an_answer() {
+        let addresses = BTreeSet::from([SERVER]);
+        let mut memory = Memory::default();
+        let nothing = Resolutions::new();
+        let (known, _) =
+            pass(&Fake::new(on_link()), &addresses, &nothing, &mut memory, false).await;
+        assert!(matches!(known.get(&SERVER), Some(Ok(_))), "{known:?}");
+        let (kept, _) = pass(&Silent, &addresses, &known, &mut memory, false).await;
+        assert_eq!(kept, known);
+        let (unknown, _) = pass(&Silent, &addresses, &nothing, &mut memory, false).await;
+        assert!(matches!(unknown.get(&SERVER), Some(Err(NextHopError::Query(_)))), "{unknown:?}");
+    }
+
     #[tokio::test]
     async fn next_hops_follow_mac_and_link() {
         let mut watched = watched(Fake::new(on_link()), quick());
