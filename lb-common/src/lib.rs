@@ -19,6 +19,6 @@ pub mod wire;
 
 pub use address::{Address, Be16, MacAddress};
 pub use packet::Packet;
-pub use pipeline::{director, unwrap};
+pub use pipeline::{director, long_way, short_way, unwrap};
 pub use reason::{Action, Reason, Verdict};
 pub use table::{Addresses, Tables};

@@ -14,8 +14,8 @@ use crate::{
     packet::Packet,
     reason::Reason,
     table::{
-        Addresses, Interface, Limiter, LookupTable, RateLimit, RealServer, ServerCounters, Service,
-        ServiceKey, Tables, Vip, VipFilter,
+        Addresses, Front, Limiter, LookupTable, RateLimit, RealServer, ServerCounters, Service,
+        ServiceKey, Tables, Vip,
     },
 };
 
@@ -66,6 +66,10 @@ impl Packet for MemoryPacket {
         target.map(|target| target.copy_from_slice(bytes)).is_some()
     }
 
+    fn bytes<const N: usize>(&mut self, offset: usize) -> Option<&mut [u8; N]> {
+        self.bytes[self.start..].get_mut(offset..offset.checked_add(N)?)?.try_into().ok()
+    }
+
     fn len(&self) -> usize {
         self.bytes.len() - self.start
     }
@@ -104,10 +108,8 @@ pub struct MemoryTables {
     pub limit: u32,
     /// The clock, in ticks.
     pub now: u64,
-    /// The interface that the program is attached to.
-    pub interface: Interface,
-    /// The filter in front of `vips`.
-    pub vip_filter: VipFilter,
+    /// What stands in front; the program's interface is in slot 0.
+    pub front: Front,
     /// The VIPs.
     pub vips: HashMap<Address, Vip>,
     /// Keys to indices in `services`.
@@ -135,8 +137,7 @@ impl MemoryTables {
             set_mask: flow_sets - 1,
             limit,
             now: 0,
-            interface: Interface::default(),
-            vip_filter: VipFilter::default(),
+            front: Front::default(),
             vips: HashMap::new(),
             service_indices: HashMap::new(),
             services: Vec::new(),
@@ -252,12 +253,12 @@ impl<'a> Tables for &'a MemoryTables {
         4
     }
 
-    fn interface(&self) -> Option<Interface> {
-        Some(self.interface)
+    fn front(&self) -> Option<&Front> {
+        Some(&self.front)
     }
 
-    fn vip_filter(&self) -> Option<&VipFilter> {
-        Some(&self.vip_filter)
+    fn interface_slot(&self) -> u32 {
+        0
     }
 
     fn service_index(&self, key: &ServiceKey) -> Option<u32> {

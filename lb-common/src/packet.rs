@@ -13,6 +13,9 @@ pub trait Packet {
     /// Writes `N` bytes; false, and nothing written, when they are not all inside the frame.
     fn store<const N: usize>(&mut self, offset: usize, bytes: &[u8; N]) -> bool;
 
+    /// `N` bytes where they stand; `None` when they are not all inside the frame.
+    fn bytes<const N: usize>(&mut self, offset: usize) -> Option<&mut [u8; N]>;
+
     /// The Internet checksum's sum over `N` bytes, a multiple of 4; `None` when they are not all
     /// inside the frame.
     #[inline(always)]

@@ -45,6 +45,7 @@ struct Tally {
     insertions: u64,
     displaced: u64,
     first: u64,
+    liked: u64,
 }
 
 impl Table {
@@ -60,9 +61,11 @@ impl Table {
     fn insert(&self, key: &FlowKey, state: FlowState, now: u64, tally: &mut Tally) {
         let hash = key.hash(&SEED);
         let sets = hash.sets(self.mask);
-        let place = place(&sets.map(|set| self.set(set)), now).expect("nobody else writes");
+        let place =
+            place(&sets.map(|set| self.set(set)), hash.way(), now).expect("nobody else writes");
         tally.insertions += 1;
         tally.first += u64::from(place.set == 0);
+        tally.liked += u64::from(place.way == hash.way());
         tally.displaced += u64::from(!place.old.is_empty() && !place.old.is_expired(now));
         let slot = &self.set(sets[place.set])[place.way];
         slot.store(FlowWord::new(hash.tag(), 1, state, now).0, Ordering::Relaxed);
@@ -72,7 +75,7 @@ impl Table {
     fn remove(&self, key: &FlowKey) {
         let hash = key.hash(&SEED);
         let sets = hash.sets(self.mask).map(|set| self.set(set));
-        let found = sets.iter().map(|set| find(set, hash.tag()));
+        let found = sets.iter().map(|set| find(set, hash).1);
         if let Some(word) = found.into_iter().find(|word| !word.is_empty()) {
             let place = standing(&sets, word).expect("it was just found");
             sets[place.set][place.way].store(0, Ordering::Relaxed);
@@ -107,6 +110,7 @@ fn half_full_tables_evict_fewer_than_one_flow_in_a_million() {
         assert!(tally.insertions >= 1_000_000);
         assert!(tally.displaced * 1_000_000 < tally.insertions, "{tally:?}");
         assert!(tally.first * 10 > tally.insertions * 7, "{tally:?}");
+        assert!(tally.liked * 2 > tally.insertions, "{tally:?}");
     }
 }
 
@@ -152,11 +156,15 @@ proptest! {
     fn half_open_flood_never_evicts_established(
         first in vec(any_word(NOW), WAYS),
         second in vec(any_word(NOW), WAYS),
+        liked in 0..WAYS,
     ) {
         let (a, b) = (set_of(&first), set_of(&second));
-        let chosen = place(&[a.as_slice(), b.as_slice()], NOW).expect("nobody else writes");
+        let chosen = place(&[a.as_slice(), b.as_slice()], liked, NOW).expect("nobody else writes");
         let set = if chosen.set == 0 { &first } else { &second };
         prop_assert_eq!(set[chosen.way], chosen.old);
+        if chosen.old.is_empty() {
+            prop_assert!(set[liked].is_empty() == (chosen.way == liked));
+        }
         let cheapest = first.iter().chain(&second).map(|&word| loss(word, NOW)).min();
         if loss(chosen.old, NOW) >= 2 {
             // A live flow goes only where nothing else can, half-open before any other.

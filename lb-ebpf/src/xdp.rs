@@ -80,6 +80,12 @@ impl Packet for XdpPacket {
     }
 
     #[inline(always)]
+    fn bytes<const N: usize>(&mut self, offset: usize) -> Option<&mut [u8; N]> {
+        // SAFETY: as in `load` and `store`; the reference ends before the frame's head or tail moves.
+        self.at::<N>(offset).map(|bytes| unsafe { &mut *bytes })
+    }
+
+    #[inline(always)]
     fn sum<const N: usize>(&self, offset: usize) -> Option<Sum> {
         let bytes = self.at::<N>(offset)?;
         // SAFETY: `at` has checked that the bytes are inside the frame; the helper reads them. It

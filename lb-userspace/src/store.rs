@@ -55,9 +55,6 @@ pub struct Capacity {
     pub flows: u32,
 }
 
-/// How many interfaces a director can be attached to: slots of the table of interfaces.
-pub const INTERFACES: u32 = 64;
-
 /// The data path's tables. Writes are visible to the data path at once; entries that it reads as a
 /// whole are written word by word, each word atomically.
 pub trait Store: Send {

@@ -119,7 +119,7 @@ fn fill(store: &mut dyn Store) {
         weight: 1,
         ..RealServer::default()
     };
-    store.set_interface(0, Interface { mac: MAC, reserved: 0 });
+    store.set_interface(0, Interface::new(MAC));
     store.set_real_server(0, &real_server);
     store.set_lookup(0, &[0]);
     store.set_service(0, &Service { table: LookupTable::new(0, 1), key, ..Service::default() });

@@ -2,7 +2,7 @@
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
-use super::word::TAG_BITS;
+use super::{set::WAYS, word::TAG_BITS};
 
 /// The key of the flow hash. Random per boot: whoever does not know it cannot aim at one set. All 64
 /// bits of each word must be random, since the last two are multipliers: small ones mix nothing.
@@ -41,6 +41,13 @@ impl FlowHash {
     #[inline(always)]
     pub const fn tag(self) -> u32 {
         (self.0 >> (64 - TAG_BITS)) as u32 | 1
+    }
+
+    /// The way of a set in which the flow stands unless that was taken: where to look first.
+    #[inline(always)]
+    pub const fn way(self) -> usize {
+        // The tag's lowest bit is always set.
+        self.tag() as usize >> 1 & (WAYS - 1)
     }
 
     /// The first candidate set under a mask of set count minus one.
@@ -105,7 +112,7 @@ mod tests {
         // Flows pinned by an earlier daemon are found by the hash that it knew. (The numbers were
         // worked out by another program.)
         let hash = SEED.mix(0x0A00_0001_C0A8_1364, 0x0006_0050_8000);
-        assert_eq!(crate::table::LAYOUT, 1);
+        assert_eq!(crate::table::LAYOUT, 2);
         assert_eq!((hash.tag(), hash.sets(0xff_ffff)), (157_217_057, [3_833_327, 630_978]));
     }
 

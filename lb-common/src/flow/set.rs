@@ -1,6 +1,6 @@
 //! Finding a flow in its two sets, and finding a place for a new one.
 
-use super::{state::FlowState, word::FlowWord};
+use super::{hash::FlowHash, state::FlowState, word::FlowWord};
 
 /// Flow words in a set: 64 bytes, one cache line.
 pub const WAYS: usize = 8;
@@ -21,18 +21,25 @@ pub trait FlowSet: Copy {
     fn opaque(number: u64) -> u64;
 }
 
-/// The first word with this tag, or the empty word.
+/// A word with the tag of this flow and its way, or the empty word.
+///
+/// Nearly always it is in the first way that is looked at, so that the CPU, too, knows where to look.
 #[inline(always)]
-pub fn find<S: FlowSet>(set: &S, tag: u32) -> FlowWord {
+pub fn find<S: FlowSet>(set: &S, hash: FlowHash) -> (usize, FlowWord) {
+    let tag = hash.tag();
+    let word = set.word(hash.way());
+    if word.tag() == tag {
+        return (hash.way(), word);
+    }
     let mut way = 0;
     while way < WAYS {
         let word = set.word(way);
         if word.tag() == tag {
-            return word;
+            return (way, word);
         }
         way += 1;
     }
-    FlowWord::EMPTY
+    (0, FlowWord::EMPTY)
 }
 
 /// Where a new flow goes, and what stood there.
@@ -71,9 +78,9 @@ struct Offer {
 }
 
 impl Offer {
-    /// The way of the cheapest word.
+    /// How many ways after the best liked one the cheapest word was looked at.
     #[inline(always)]
-    const fn way(self) -> usize {
+    const fn turn(self) -> usize {
         self.score as usize & (WAYS - 1)
     }
 
@@ -84,7 +91,8 @@ impl Offer {
     }
 }
 
-/// A score is a price and, below it, the way: one number holds all that is to be known.
+/// A score is a price and, below it, the turn at which the way was looked at: one number holds all
+/// that is to be known, and of equal prices the way that the flow likes best wins.
 const PRICE_SHIFT: u32 = 4;
 /// A price is a class and, below it, how recently the flow was seen.
 const CLASS_SHIFT: u32 = PRICE_SHIFT + 16;
@@ -120,50 +128,57 @@ fn less<S: FlowSet>(a: u64, b: u64) -> u64 {
 ///
 /// Without branches: the verifier would walk every combination of the outcomes of eight words.
 #[inline(always)]
-fn score<S: FlowSet>(word: FlowWord, way: usize, now: u64) -> u64 {
+fn score<S: FlowSet>(word: FlowWord, turn: usize, now: u64) -> u64 {
     let entry = CLASS_AND_TIMEOUT[word.state().0 as usize & 0xf];
     let age = u64::from(word.age(now));
     let expired = less::<S>(entry & 0xffff, age);
     let class = entry >> 16 & !expired | EXPIRED & expired;
-    class << CLASS_SHIFT | (0xffff - age) << PRICE_SHIFT | way as u64
+    class << CLASS_SHIFT | (0xffff - age) << PRICE_SHIFT | turn as u64
 }
 
 #[inline(always)]
-fn offer<S: FlowSet>(set: &S, now: u64) -> Offer {
-    let mut best = Offer { score: score::<S>(set.word(0), 0, now), used: 0 };
+fn offer<S: FlowSet>(set: &S, liked: usize, now: u64) -> Offer {
+    let mut best = Offer { score: score::<S>(set.word(liked), 0, now), used: 0 };
     best.used = best.score >> (CLASS_SHIFT + 1);
-    let mut way = 1;
+    let mut turn = 1;
     // Not unrolled: LLVM would hold all eight words at once, more than the stack takes.
-    while (way as u64) < S::opaque(WAYS as u64) {
-        let score = score::<S>(set.word(way), way, now);
+    while (turn as u64) < S::opaque(WAYS as u64) {
+        let score = score::<S>(set.word(turn ^ liked), turn, now);
         best.used += score >> (CLASS_SHIFT + 1);
         let better = less::<S>(score, best.score);
         best.score = best.score & !better | score & better;
-        way += 1;
+        turn += 1;
     }
     best
 }
 
 /// Chooses where a new flow goes: into the first set while that is not crowded, else into the
-/// emptier of the two; when both are full, in place of the cheapest word. `None` when another CPU
-/// took the place meanwhile.
+/// emptier of the two; when both are full, in place of the cheapest word. In its set, of equally
+/// cheap ways it takes the one that comes first from `liked` ([`FlowHash::way`]). `None` when another
+/// CPU took the place meanwhile.
 #[inline(always)]
-pub fn place<S: FlowSet>([first, second]: &[S; 2], now: u64) -> Option<Place> {
-    let a = offer(first, now);
+pub fn place<S: FlowSet>([first, second]: &[S; 2], liked: usize, now: u64) -> Option<Place> {
+    let a = offer(first, liked, now);
     if a.used < CROWDED {
-        return confirm(first, 0, a, now);
+        return confirm(first, 0, liked, a, now);
     }
-    let b = offer(second, now);
+    let b = offer(second, liked, now);
     let full = WAYS as u64;
     let take_second =
         if a.used == full && b.used == full { b.price() < a.price() } else { b.used < a.used };
-    if take_second { confirm(second, 1, b, now) } else { confirm(first, 0, a, now) }
+    if take_second { confirm(second, 1, liked, b, now) } else { confirm(first, 0, liked, a, now) }
 }
 
 /// Reads the offered word again, and sees that it is still what was offered.
 #[inline(always)]
-fn confirm<S: FlowSet>(set: &S, number: usize, offer: Offer, now: u64) -> Option<Place> {
-    let way = offer.way();
+fn confirm<S: FlowSet>(
+    set: &S,
+    number: usize,
+    liked: usize,
+    offer: Offer,
+    now: u64,
+) -> Option<Place> {
+    let way = offer.turn() ^ liked;
     let old = set.word(way);
-    (score::<S>(old, way, now) == offer.score).then_some(Place { set: number, way, old })
+    (score::<S>(old, offer.turn(), now) == offer.score).then_some(Place { set: number, way, old })
 }

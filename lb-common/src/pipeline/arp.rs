@@ -23,10 +23,10 @@ pub(super) fn answer<P: Packet, T: Tables>(
     ethernet: &Ethernet,
 ) -> Verdict {
     let offset = ethernet.payload_offset();
-    let (Some(bytes), Some(interface)) = (packet.load::<ARP_LENGTH>(offset), tables.interface())
-    else {
+    let (Some(bytes), Some(front)) = (packet.load::<ARP_LENGTH>(offset), tables.front()) else {
         return Reason::PassNotIpv4.pass();
     };
+    let mac = front.interface(tables.interface_slot()).mac();
     let request = ethernet::arp_from_bytes(bytes);
     let is_request = request.htype == HARDWARE_ETHERNET
         && request.ptype == ethernet::IPV4.0
@@ -35,20 +35,20 @@ pub(super) fn answer<P: Packet, T: Tables>(
         // A gratuitous request announces or disputes the address; it asks for no answer.
         && request.spa != request.tpa;
     let destination = ethernet::destination(packet);
-    let for_us = destination == Some(MacAddress::BROADCAST) || destination == Some(interface.mac);
+    let for_us = destination == Some(MacAddress::BROADCAST) || destination == Some(mac);
     if !is_request || !for_us || tables.vip(&Address::v4(request.tpa)) != Some(Vip::OWNED) {
         return Reason::PassNotVip.pass();
     }
     let reply = ArpHdr {
         oper: ARP_REPLY,
-        sha: interface.mac.0,
+        sha: mac.0,
         spa: request.tpa,
         tha: request.sha,
         tpa: request.spa,
         ..request
     };
     let stored = ethernet::source(packet).is_some_and(|source| packet.store(0, &source.0))
-        && packet.store(MacAddress::LENGTH, &interface.mac.0)
+        && packet.store(MacAddress::LENGTH, &mac.0)
         && packet.store(offset, &ethernet::arp_to_bytes(&reply));
     if stored { Reason::ArpAnswered.transmit() } else { Reason::DropInternal.drop() }
 }

@@ -82,7 +82,7 @@ pub(super) fn encapsulate<P: Packet, T: Tables>(
 /// The outer header: TTL of the inner after its decrement, DSCP and ECN by [`ipv4::outer_tos`], DF
 /// of the inner, an identification only where a router may fragment (RFC 6864).
 #[inline(always)]
-fn outer_header<T: Tables>(tables: &T, inner: Ipv4, real_server: &RealServer) -> Ipv4 {
+pub(super) fn outer_header<T: Tables>(tables: &T, inner: Ipv4, real_server: &RealServer) -> Ipv4 {
     let dont_fragment = inner.dont_fragment();
     Ipv4::new(Fields {
         tos: ipv4::outer_tos(inner.tos()),

@@ -111,19 +111,17 @@ pub(super) fn balance<P: Packet, T: Tables>(
     tables: &T,
     ethernet: &Ethernet,
 ) -> Verdict {
-    let (Some(bytes), Some(filter)) =
-        (packet.load::<{ ipv4::HEADER }>(ethernet.payload_offset()), tables.vip_filter())
+    let (Some(bytes), Some(front)) =
+        (packet.load::<{ ipv4::HEADER }>(ethernet.payload_offset()), tables.front())
     else {
         return Reason::PassNotVip.pass();
     };
     let mut ip = Ipv4Packet { ethernet, header: Ipv4::from_bytes(bytes) };
-    if !filter.may_contain_v4(ip.header.destination()) {
+    if !front.vip_filter.may_contain_v4(ip.header.destination()) {
         return Reason::PassNotVip.pass();
     }
-    let Some(interface) = tables.interface() else {
-        return Reason::DropInternal.drop();
-    };
-    if ethernet::destination(packet) != Some(interface.mac) {
+    let interface = front.interface(tables.interface_slot());
+    if ethernet::destination(packet) != Some(interface.mac()) {
         return Reason::PassOtherHost.pass();
     }
     let stop = match choose(packet, tables, &ip) {
@@ -170,15 +168,14 @@ fn choose<'t, P: Packet, T: Tables>(
     let hash = tables.flow_hash(&flow.key());
     let now = tables.now();
     let mask = tables.set_mask();
-    let tag = hash.tag();
     let mut word = match tables.flow_set(hash.first_set(mask)) {
-        Some(set) => find(&set, tag),
+        Some(set) => find(&set, hash).1,
         None => FlowWord::EMPTY,
     };
     if word.is_empty()
         && let Some(set) = tables.flow_set(hash.second_set(mask))
     {
-        word = find(&set, tag);
+        word = find(&set, hash).1;
     }
     let mut real_server = serving(tables, &flow, word);
     if real_server.is_none() && !word.is_empty() {
@@ -296,7 +293,7 @@ fn carries_on<T: Tables>(
 /// Replaces a flow's word where it stands. Another CPU may have changed it meanwhile; then its
 /// change stands.
 #[inline(always)]
-fn touch<T: Tables>(tables: &T, hash: FlowHash, word: FlowWord, touched: FlowWord) {
+pub(super) fn touch<T: Tables>(tables: &T, hash: FlowHash, word: FlowWord, touched: FlowWord) {
     let [first, second] = hash.sets(tables.set_mask());
     if let (Some(first), Some(second)) = (tables.flow_set(first), tables.flow_set(second))
         && let Some(Place { set, way, old }) = standing(&[first, second], word)

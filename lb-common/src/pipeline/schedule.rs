@@ -62,7 +62,8 @@ fn insert<T: Tables>(
     let mask = tables.set_mask();
     let numbers = hash.sets(mask);
     let sets = [tables.flow_set(numbers[0])?, tables.flow_set(numbers[1])?];
-    let place = if stale.is_empty() { place(&sets, now) } else { standing(&sets, stale) };
+    let place =
+        if stale.is_empty() { place(&sets, hash.way(), now) } else { standing(&sets, stale) };
     let Place { set, way, old } = place?;
     let (set, number) = if set == 0 { (&sets[0], numbers[0]) } else { (&sets[1], numbers[1]) };
     set.replace(way, old, word).then_some(number * WAYS as u32 + way as u32)

@@ -4,16 +4,35 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 use crate::address::MacAddress;
 
-/// What the program must know of its own interface. One word, so that it changes at once.
-#[repr(C, align(8))]
+/// What the program must know of its own interface. One word, so that it changes at once: the
+/// interface's Ethernet address, and two bytes of zero. Frames for a VIP addressed to another one are
+/// not ours.
+#[repr(transparent)]
 #[derive(
     Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
 )]
-pub struct Interface {
-    /// Its Ethernet address; frames for a VIP addressed to another one are not ours.
-    pub mac: MacAddress,
-    /// Zero.
-    pub reserved: u16,
+pub struct Interface(u64);
+
+impl Interface {
+    /// The interface with this address.
+    #[inline(always)]
+    pub const fn new(mac: MacAddress) -> Self {
+        let MacAddress([a, b, c, d, e, f]) = mac;
+        Self(u64::from_le_bytes([a, b, c, d, e, f, 0, 0]))
+    }
+
+    /// Its Ethernet address.
+    #[inline(always)]
+    pub const fn mac(self) -> MacAddress {
+        let [a, b, c, d, e, f, ..] = self.0.to_le_bytes();
+        MacAddress([a, b, c, d, e, f])
+    }
+
+    /// Whether a frame that starts with these bytes is addressed to it.
+    #[inline(always)]
+    pub const fn is_destination(self, start: [u8; 8]) -> bool {
+        (self.0 ^ u64::from_le_bytes(start)) << 16 == 0
+    }
 }
 
 const _: () = assert!(size_of::<Interface>() == 8);

@@ -6,6 +6,7 @@
 //! of the type's own (LLVM's BPF backend cannot copy types aligned to more than 8).
 
 mod counters;
+mod front;
 mod interface;
 mod real_server;
 mod service;
@@ -13,6 +14,7 @@ mod settings;
 mod vip;
 
 pub use counters::{Limiter, REASONS, RateLimit, ServerCounters};
+pub use front::{Front, INTERFACES};
 pub use interface::Interface;
 pub use real_server::{RealServer, Vlan};
 pub use service::{LookupTable, Service, ServiceKey};
@@ -57,11 +59,11 @@ pub trait Tables: Addresses {
     /// A number nobody can predict.
     fn random(&self) -> u32;
 
-    /// The interface that the program is attached to, read at once.
-    fn interface(&self) -> Option<Interface>;
+    /// What stands in front of everything else.
+    fn front(&self) -> Option<&Front>;
 
-    /// The filter that tells addresses that are certainly no VIP.
-    fn vip_filter(&self) -> Option<&VipFilter>;
+    /// The slot of the interface that the program is attached to.
+    fn interface_slot(&self) -> u32;
 
     /// The index of the service with this key.
     fn service_index(&self, key: &ServiceKey) -> Option<u32>;

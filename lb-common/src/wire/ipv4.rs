@@ -17,7 +17,7 @@ const FRAGMENT: u16 = 0x3fff;
 /// The offset alone.
 const OFFSET: u16 = 0x1fff;
 /// Version 4, and a header of five words: no options.
-const NO_OPTIONS: u8 = 0x45;
+pub const NO_OPTIONS: u8 = 0x45;
 /// The TTL of packets that the director itself originates, Linux's default.
 pub const DEFAULT_TTL: u8 = 64;
 /// The smallest MTU that IPv4 allows (RFC 791).
@@ -55,6 +55,13 @@ impl Ipv4 {
         let [d0, d1, d2, d3] = d.to_ne_bytes();
         let [e0, e1, e2, e3] = e.to_ne_bytes();
         [a0, a1, a2, a3, b0, b1, b2, b3, c0, c1, c2, c3, d0, d1, d2, d3, e0, e1, e2, e3]
+    }
+
+    /// The header's five words.
+    #[inline(always)]
+    pub const fn words(self) -> [[u8; 4]; HEADER / 4] {
+        let [a, b, c, d, e] = self.0;
+        [a.to_ne_bytes(), b.to_ne_bytes(), c.to_ne_bytes(), d.to_ne_bytes(), e.to_ne_bytes()]
     }
 
     /// A header without options, with its checksum.
@@ -124,7 +131,7 @@ impl Ipv4 {
     /// Whether the packet is a fragment.
     #[inline(always)]
     pub const fn is_fragment(self) -> bool {
-        self.number(offset_of!(Ipv4Hdr, frags)) & FRAGMENT != 0
+        is_fragment(self.number(offset_of!(Ipv4Hdr, frags)).to_be_bytes())
     }
 
     /// Whether the packet, a fragment, is the first one.
@@ -230,6 +237,23 @@ pub struct Fields {
     pub source: [u8; 4],
     /// To.
     pub destination: [u8; 4],
+}
+
+/// Whether the bytes of flags and offset are those of a fragment.
+#[inline(always)]
+pub const fn is_fragment(flags_and_offset: [u8; 2]) -> bool {
+    u16::from_be_bytes(flags_and_offset) & FRAGMENT != 0
+}
+
+/// The TTL-to-checksum bytes one hop on: what [`Ipv4::with_ttl`] makes of a TTL of at least 1, in
+/// fewer steps. A TTL that falls by one, and stands in the low byte of its little-endian word, lets
+/// the checksum rise by one (RFC 1624), and a carry out of it comes back in at its low end.
+#[inline(always)]
+pub const fn one_hop_on(ttl_to_checksum: [u8; 4]) -> [u8; 4] {
+    let aged = u32::from_le_bytes(ttl_to_checksum) as u64 - 1 + (1 << 16);
+    // A checksum of ffff is as good as a carry: it stands for 0.
+    let carry = (aged + (1 << 16)) >> 32;
+    ((aged + (carry << 16)) as u32).to_le_bytes()
 }
 
 /// Whether no client can have this source: 0.0.0.0, 127/8, 224/4 and 255.255.255.255. Linux drops

@@ -33,9 +33,9 @@ pub(crate) const PSH: u8 = 0x08;
 /// TCP ports 80 and 443 and UDP port 53 of [`VIP`], each with real servers `2 n` and `2 n + 1`.
 pub(crate) fn tables(flow_sets: u32) -> MemoryTables {
     let mut tables = MemoryTables::new(flow_sets, SEED, 1000);
-    tables.interface = Interface { mac: MacAddress(DIRECTOR_MAC), reserved: 0 };
+    tables.front.interfaces[0] = Interface::new(MacAddress(DIRECTOR_MAC));
     tables.vips.insert(Address::v4(VIP), Vip::OWNED);
-    tables.vip_filter = VipFilter::of([Address::v4(VIP)]);
+    tables.front.vip_filter = VipFilter::of([Address::v4(VIP)]);
     for (index, (port, protocol)) in [(HTTP, 6), (HTTPS, 6), (DNS, 17)].into_iter().enumerate() {
         let key = ServiceKey::new(Address::v4(VIP), Be16::new(port), protocol);
         let first = 2 * index as u32;

@@ -9,7 +9,7 @@ use aya_ebpf::{macros::map, maps::LruHashMap};
 use lb_common::{
     Address, Addresses, Reason, Tables,
     flow::{FlowHash, FlowKey, FlowSet, FlowWord, HashSeed},
-    table::{Interface, Limiter, LookupTable, RealServer, ServiceKey, Vip, VipFilter},
+    table::{Front, Limiter, LookupTable, RealServer, ServiceKey, Vip},
 };
 
 use crate::maps::Maps;
@@ -118,13 +118,13 @@ impl Tables for Textbook {
     }
 
     #[inline(always)]
-    fn interface(&self) -> Option<Interface> {
-        Maps.interface()
+    fn front(&self) -> Option<&Front> {
+        Maps.front()
     }
 
     #[inline(always)]
-    fn vip_filter(&self) -> Option<&VipFilter> {
-        Maps.vip_filter()
+    fn interface_slot(&self) -> u32 {
+        Maps.interface_slot()
     }
 
     #[inline(always)]

@@ -15,8 +15,8 @@ use lb_common::{
     Address, Addresses, Reason, Tables,
     flow::{FlowKey, FlowSet, FlowWord, HashSeed, WAYS},
     table::{
-        Interface, Limiter, LookupTable, REASONS as REASON_SLOTS, RateLimit, RealServer,
-        ServerCounters, Service, ServiceKey, Settings, Vip, VipFilter,
+        Front, Limiter, LookupTable, REASONS as REASON_SLOTS, RateLimit, RealServer,
+        ServerCounters, Service, ServiceKey, Settings, Vip,
     },
 };
 
@@ -60,13 +60,9 @@ static LIMITS: PerCpuArray<RateLimit> = PerCpuArray::pinned(Limiter::COUNT, 0);
 #[map]
 static VIPS: HashMap<Address, Vip> = HashMap::pinned(1024, 0);
 
-/// The filter in front of the VIPs.
+/// What stands in front: the VIPs' filter, and the interfaces that the director is attached to.
 #[map]
-static VIP_FILTER: Array<VipFilter> = Array::pinned(1, BPF_F_MMAPABLE);
-
-/// The interfaces that the director is attached to, by slot.
-#[map]
-static INTERFACES: Array<Interface> = Array::pinned(64, BPF_F_MMAPABLE);
+static FRONT: Array<Front> = Array::pinned(1, BPF_F_MMAPABLE);
 
 /// What the maps mean. Userspace's only: a program never reads it.
 #[map]
@@ -94,7 +90,7 @@ static ICMP_LIMIT: Global<u32> = Global::new(1000);
 #[unsafe(no_mangle)]
 static JIFFY: Global<u64> = Global::new(4_000_000);
 
-/// The slot of the program's interface in `INTERFACES`.
+/// The slot of the program's interface in [`Front::interfaces`].
 #[unsafe(no_mangle)]
 static INTERFACE_SLOT: Global<u32> = Global::new(0);
 
@@ -186,16 +182,13 @@ impl Tables for Maps {
     }
 
     #[inline(always)]
-    fn interface(&self) -> Option<Interface> {
-        let interface = INTERFACES.get_ptr(INTERFACE_SLOT.load())?;
-        // SAFETY: the pointer is to a map value of one word. Volatile, so that it is one load.
-        let word = unsafe { interface.cast::<u64>().read_volatile() };
-        Some(zerocopy::transmute!(word))
+    fn front(&self) -> Option<&Front> {
+        FRONT.get(0)
     }
 
     #[inline(always)]
-    fn vip_filter(&self) -> Option<&VipFilter> {
-        VIP_FILTER.get(0)
+    fn interface_slot(&self) -> u32 {
+        INTERFACE_SLOT.load()
     }
 
     #[inline(always)]

@@ -12,7 +12,7 @@ use aya::{EbpfLoader, maps::MapData};
 use lb_common::{
     MacAddress,
     flow::{HashSeed, WAYS},
-    table::{Interface, LAYOUT, Settings},
+    table::{INTERFACES, Interface, LAYOUT, Settings},
 };
 use zerocopy::IntoBytes;
 
@@ -23,7 +23,7 @@ use super::{
     maps::MapStore,
     object, pin,
 };
-use crate::store::{Capacity, INTERFACES, Store};
+use crate::store::{Capacity, Store};
 
 /// How to open a director.
 #[derive(Clone, Debug)]
@@ -163,7 +163,8 @@ impl Director {
         let Attachment { interface, index, mode } = attachment;
         let directory = self.options.pin.clone();
         let pinned = LinkPin::settle(&directory)?;
-        let Some(pin) = LinkPin::assign(&pinned, interface, *index, *mode, INTERFACES) else {
+        let Some(pin) = LinkPin::assign(&pinned, interface, *index, *mode, INTERFACES as u32)
+        else {
             return Err(BpfError::Attach {
                 interface: interface.clone(),
                 mode: *mode,
@@ -171,7 +172,7 @@ impl Director {
                 source: std::io::Error::from(std::io::ErrorKind::InvalidInput).into(),
             });
         };
-        self.store.set_interface(pin.slot, Interface { mac, reserved: 0 });
+        self.store.set_interface(pin.slot, Interface::new(mac));
         // Before anything is detached: loading takes the longest and fails the likeliest.
         let mut program = self.load(pin.slot)?;
         let adopted = link::attach_alone(&mut program, &directory, &pin, pinned)?;
@@ -189,7 +190,7 @@ impl Director {
     pub fn set_mac(&mut self, attachment: &Attachment, mac: MacAddress) -> Result<(), BpfError> {
         let pinned = LinkPin::live(&self.options.pin)?;
         for pin in pinned.into_iter().filter(|pin| Attachment::from(pin.clone()) == *attachment) {
-            self.store.set_interface(pin.slot, Interface { mac, reserved: 0 });
+            self.store.set_interface(pin.slot, Interface::new(mac));
         }
         Ok(())
     }

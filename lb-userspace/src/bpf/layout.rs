@@ -7,13 +7,13 @@ use lb_common::{
     Address,
     flow::{FlowKey, WAYS},
     table::{
-        Interface, Limiter, REASONS, RateLimit, RealServer, ServerCounters, Service, ServiceKey,
-        Settings, Vip, VipFilter,
+        Front, Limiter, REASONS, RateLimit, RealServer, ServerCounters, Service, ServiceKey,
+        Settings, Vip,
     },
 };
 
 use super::BpfError;
-use crate::store::{Capacity, INTERFACES};
+use crate::store::Capacity;
 
 /// One map's shape.
 pub(super) struct Layout {
@@ -50,8 +50,7 @@ pub(super) fn director(capacity: &Capacity) -> Vec<Layout> {
         per_cpu("REASONS", size_of::<u64>(), REASONS),
         per_cpu("LIMITS", size_of::<RateLimit>(), Limiter::COUNT),
         hash("VIPS", size_of::<Address>(), size_of::<Vip>(), vips),
-        array("VIP_FILTER", size_of::<VipFilter>(), 1),
-        array("INTERFACES", size_of::<Interface>(), INTERFACES),
+        array("FRONT", size_of::<Front>(), 1),
         array("SETTINGS", size_of::<Settings>(), 1),
     ]
 }

@@ -7,13 +7,13 @@ use aya::maps::{HashMap, Map, MapData, MapError, PerCpuArray, PerCpuValues};
 use lb_common::{
     Address, Reason,
     flow::{FlowKey, FlowWord, HashSeed},
-    table::{Interface, RealServer, ServerCounters, Service, ServiceKey, Vip, VipFilter},
+    table::{Front, Interface, RealServer, ServerCounters, Service, ServiceKey, Vip, VipFilter},
 };
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 use super::{BpfError, entry};
 use crate::{
-    store::{Capacity, INTERFACES, Store, StoreError},
+    store::{Capacity, Store, StoreError},
     sys::SharedWords,
 };
 
@@ -33,8 +33,7 @@ pub struct MapStore {
     services: SharedWords,
     lookup: SharedWords,
     real_servers: SharedWords,
-    vip_filter: SharedWords,
-    interfaces: SharedWords,
+    front: SharedWords,
     service_indices: HashMap<MapData, KeyWords, u32>,
     vips: HashMap<MapData, AddressWords, u32>,
     counters: PerCpuArray<MapData, CounterWords>,
@@ -59,8 +58,7 @@ impl MapStore {
             // The kernel rounds every value up to 8 bytes.
             lookup: words("LOOKUP", lookup, size_of::<u64>())?,
             real_servers: words("REAL_SERVERS", real_servers, size_of::<RealServer>())?,
-            vip_filter: words("VIP_FILTER", 1, size_of::<VipFilter>())?,
-            interfaces: words("INTERFACES", INTERFACES, size_of::<Interface>())?,
+            front: words("FRONT", 1, size_of::<Front>())?,
             service_indices: typed(directory, "SERVICE_INDEX", Map::HashMap)?,
             vips: typed(directory, "VIPS", Map::HashMap)?,
             counters: typed(directory, "SERVER_COUNTERS", Map::PerCpuArray)?,
@@ -197,11 +195,13 @@ impl Store for MapStore {
     }
 
     fn set_vip_filter(&mut self, filter: &VipFilter) {
-        write(&self.vip_filter, 0, filter, &[]);
+        const { assert!(core::mem::offset_of!(Front, vip_filter) == 0) };
+        write(&self.front, 0, filter, &[]);
     }
 
     fn set_interface(&mut self, slot: u32, interface: Interface) {
-        write(&self.interfaces, slot as usize, &interface, &[]);
+        const FIRST: usize = core::mem::offset_of!(Front, interfaces) / size_of::<Interface>();
+        write(&self.front, FIRST + slot as usize, &interface, &[]);
     }
 
     fn flows(&self, each: &mut dyn FnMut(FlowWord, FlowKey)) {

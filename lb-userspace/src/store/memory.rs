@@ -82,13 +82,13 @@ impl Store for MemoryTables {
     }
 
     fn set_vip_filter(&mut self, filter: &VipFilter) {
-        self.vip_filter = *filter;
+        self.front.vip_filter = *filter;
     }
 
     /// There is one slot.
     fn set_interface(&mut self, slot: u32, interface: Interface) {
         if slot == 0 {
-            self.interface = interface;
+            self.front.interfaces[0] = interface;
         }
     }
 

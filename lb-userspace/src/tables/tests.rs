@@ -21,7 +21,7 @@ fn memory(services: usize, real_servers: usize, lookup: usize) -> MemoryTables {
     memory.services = vec![Service::default(); services];
     memory.real_servers = vec![RealServer::default(); real_servers];
     memory.lookup = vec![0; lookup];
-    memory.interface = Interface { mac: MacAddress(MAC), reserved: 0 };
+    memory.front.interfaces[0] = Interface::new(MacAddress(MAC));
     memory.now = 1000;
     memory
 }
@@ -332,7 +332,7 @@ proptest! {
                 let expected =
                     if *ownership == Ownership::Local { Vip::LOCAL } else { Vip::OWNED };
                 prop_assert_eq!(memory.vips.get(&Address::from(*vip)), Some(&expected));
-                prop_assert!(memory.vip_filter.may_contain_v4(vip.octets()));
+                prop_assert!(memory.front.vip_filter.may_contain_v4(vip.octets()));
             }
             prop_assert_eq!(memory.vips.len(), wanted.vips.len());
         }

@@ -101,7 +101,7 @@ impl Fixture {
     /// Flows, positions and counters stay.
     pub(super) fn write(&self, store: &mut dyn Store, first: u32) -> Result<()> {
         let (services, lookup, real_servers) = self.entries(first);
-        store.set_interface(0, Interface { mac: self.mac, reserved: 0 });
+        store.set_interface(0, Interface::new(self.mac));
         for (address, _) in store.vips()? {
             store.remove_vip(&address)?;
         }

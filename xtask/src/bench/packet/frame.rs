@@ -25,8 +25,7 @@ impl Size {
 }
 
 /// The director's address on the benchmark's wire.
-pub(super) const INTERFACE: Interface =
-    Interface { mac: MacAddress([2, 0, 0, 0, 0, 1]), reserved: 0 };
+pub(super) const INTERFACE: Interface = Interface::new(MacAddress([2, 0, 0, 0, 0, 1]));
 /// Where its frames come from.
 const SENDER: MacAddress = MacAddress([2, 0, 0, 0, 0, 9]);
 /// The first VIP, in host byte order: 192.168.19.100.
@@ -60,7 +59,7 @@ pub(super) enum Flows {
 /// A frame that packets of these flows to the first `vips` VIPs are made in.
 pub(super) fn frame(kind: Kind, flows: Flows, vips: u32) -> Vec<u8> {
     let mut frame = vec![0; Plan::FRAME];
-    frame[..6].copy_from_slice(&INTERFACE.mac.0);
+    frame[..6].copy_from_slice(&INTERFACE.mac().0);
     frame[6..12].copy_from_slice(&SENDER.0);
     if kind == Kind::Arp {
         frame[12..22].copy_from_slice(&[8, 6, 0, 1, 8, 0, 6, 4, 0, 1]);

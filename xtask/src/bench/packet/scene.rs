@@ -163,6 +163,7 @@ fn load(repo: &Repo, object: &str, pins: &Path, slots: u32) -> Result<Ebpf> {
         .override_global("SEED_3", &seed_3, true)
         .override_global("SET_MASK", &set_mask, true)
         .override_global("JIFFY", &jiffy, true)
+        .override_global("AYA_LOG_LEVEL", &0u8, false)
         .load(&bytes)
         .with_context(|| format!("cannot load {}", path.display()))
 }
@@ -190,7 +191,7 @@ fn fill(director: &mut Director, layout: Layout) -> Result<()> {
                     service: key,
                     next_hop: MacAddress([2, 0, 0, 1, (index >> 8) as u8, index as u8]),
                     vlan: Vlan::NONE,
-                    source_mac: INTERFACE.mac,
+                    source_mac: INTERFACE.mac(),
                     mtu: 1500,
                     interface,
                     service_index: number,
