@@ -288,6 +288,8 @@ impl<'a> Tables for &'a MemoryTables {
         self.flows.get(index as usize * WAYS..(index as usize + 1) * WAYS)
     }
 
+    fn prefetch_flow_key(&self, _: u32) {}
+
     fn store_flow_key(&self, slot: u32, key: &FlowKey) {
         self.flow_keys.borrow_mut().insert(slot, *key);
     }

@@ -168,6 +168,7 @@ fn choose<'t, P: Packet, T: Tables>(
     let hash = tables.flow_hash(&flow.key());
     let now = tables.now();
     let mask = tables.set_mask();
+    tables.prefetch_flow_key(hash.first_set(mask) * WAYS as u32 + hash.way() as u32);
     let mut word = match tables.flow_set(hash.first_set(mask)) {
         Some(set) => find(&set, hash).1,
         None => FlowWord::EMPTY,

@@ -34,6 +34,9 @@ pub(super) fn open<'t, T: Tables>(
         return Err(Reason::DropMartian.drop().into());
     }
 
+    // The place before the choice: choosing advances an atomic counter, at which a CPU waits until the
+    // last flow's key is written, in memory that is seldom cached. So that wait comes late.
+    let place = free_place(tables, hash, stale, now);
     let index = round_robin(tables, service_index)?;
     let real_server = tables.real_server(index).filter(|server| server.service == key);
     let Some(real_server) = real_server else {
@@ -41,7 +44,7 @@ pub(super) fn open<'t, T: Tables>(
         return Err(Reason::DropContended.drop().into());
     };
     let word = FlowWord::new(hash.tag(), index as u16, state, now);
-    let Some(slot) = insert(tables, hash, word, stale, now) else {
+    let Some(slot) = insert(tables, hash, place, word) else {
         return Err(Reason::DropContended.drop().into());
     };
     tables.store_flow_key(slot, &flow_key);
@@ -49,23 +52,25 @@ pub(super) fn open<'t, T: Tables>(
     Ok(Choice { index, real_server, new_flow: true })
 }
 
-/// Puts a new flow's word in place of a stale one of its own, or where it displaces least; the slot
-/// it got, or `None` when another CPU was faster.
+/// Where a new flow goes: to the stale word of its own, or where it displaces least. `None` when another CPU was faster.
+#[inline(always)]
+fn free_place<T: Tables>(tables: &T, hash: FlowHash, stale: FlowWord, now: u64) -> Option<Place> {
+    let [first, second] = hash.sets(tables.set_mask());
+    let sets = [tables.flow_set(first)?, tables.flow_set(second)?];
+    if stale.is_empty() { place(&sets, hash.way(), now) } else { standing(&sets, stale) }
+}
+
+/// Puts a new flow's word into its place; the slot it got, or `None` when another CPU was faster.
 #[inline(always)]
 fn insert<T: Tables>(
     tables: &T,
     hash: FlowHash,
+    place: Option<Place>,
     word: FlowWord,
-    stale: FlowWord,
-    now: u64,
 ) -> Option<u32> {
-    let mask = tables.set_mask();
-    let numbers = hash.sets(mask);
-    let sets = [tables.flow_set(numbers[0])?, tables.flow_set(numbers[1])?];
-    let place =
-        if stale.is_empty() { place(&sets, hash.way(), now) } else { standing(&sets, stale) };
     let Place { set, way, old } = place?;
-    let (set, number) = if set == 0 { (&sets[0], numbers[0]) } else { (&sets[1], numbers[1]) };
+    let number = hash.sets(tables.set_mask())[set & 1];
+    let set = tables.flow_set(number)?;
     set.replace(way, old, word).then_some(number * WAYS as u32 + way as u32)
 }
 

@@ -2,7 +2,7 @@
 //!
 //! It decides nothing by itself: whatever it forwards or passes, the long way (`ipv4`) would have
 //! forwarded or passed in the same way, to the byte and to the counter; a test holds it to that. It is
-//! fast because it knows where everything stands (no tag, no IP option, no padding), checks the frame's
+//! fast because it knows where everything stands (no tag, no IP option), checks the frame's
 //! bounds once before and once after it grows, and reads each field when it is wanted: a helper call
 //! leaves a BPF program four registers, so what is kept across one goes through memory anyway.
 
@@ -45,7 +45,7 @@ pub(super) fn forward<P: Packet, T: Tables>(packet: &mut P, tables: &T) -> Optio
     let interface = front.interface(tables.interface_slot());
     let total = total_length(frame);
     let state = steady_state(frame, total)?;
-    if !interface.is_destination(array(frame, 0)) || HEADER + total != length {
+    if !interface.is_destination(array(frame, 0)) || HEADER + total > length {
         return None;
     }
 
@@ -67,7 +67,9 @@ pub(super) fn forward<P: Packet, T: Tables>(packet: &mut P, tables: &T) -> Optio
         touch(tables, tables.flow_hash(&key(frame)), word, word.touched(state, now));
     }
 
-    if !packet.move_head(i32::from(OVERHEAD)) {
+    // What follows the packet is the padding of a short frame.
+    let padded = HEADER + total < length;
+    if padded && !packet.truncate(HEADER + total) || !packet.move_head(i32::from(OVERHEAD)) {
         return Some(Reason::DropHeadroom.drop());
     }
     let Some(frame) = packet.bytes::<WRITTEN>(0) else {
@@ -145,8 +147,10 @@ fn find_word<T: Tables>(tables: &T, hash: FlowHash) -> FlowWord {
 /// Whether an untagged packet of this length can go to the real server in one piece.
 #[inline(always)]
 fn can_take(real_server: &RealServer, total: usize) -> bool {
-    let outer = (total as u16 + OVERHEAD).max(MINIMUM_MTU + OVERHEAD);
-    outer <= real_server.mtu && real_server.interface != 0 && real_server.vlan.tag().is_none()
+    let least = total.max(MINIMUM_MTU as usize) + OVERHEAD as usize;
+    least <= real_server.mtu as usize
+        && real_server.interface != 0
+        && real_server.vlan.tag().is_none()
 }
 
 /// Writes the outer headers in front of the inner packet, and ages that by one hop.

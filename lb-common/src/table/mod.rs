@@ -83,6 +83,9 @@ pub trait Tables: Addresses {
     /// The flow set with this number.
     fn flow_set(&self, index: u32) -> Option<Self::FlowSet>;
 
+    /// Begins to fetch the place of a new flow's key into the cache, while other memory is waited for.
+    fn prefetch_flow_key(&self, slot: u32);
+
     /// Keeps a new flow's full key; the pipeline never reads it back.
     fn store_flow_key(&self, slot: u32, key: &FlowKey);
 

@@ -159,6 +159,9 @@ impl Tables for Textbook {
     }
 
     #[inline(always)]
+    fn prefetch_flow_key(&self, _: u32) {}
+
+    #[inline(always)]
     fn store_flow_key(&self, _: u32, _: &FlowKey) {
         // The LRU map has the key.
     }

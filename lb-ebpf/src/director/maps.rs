@@ -232,6 +232,15 @@ impl Tables for Maps {
     }
 
     #[inline(always)]
+    fn prefetch_flow_key(&self, slot: u32) {
+        if let Some(place) = FLOW_KEYS.get_ptr(slot) {
+            // SAFETY: the pointer is to a map value of this type. Volatile, because the value is not
+            // used: a CPU goes on while a load is under way.
+            unsafe { place.cast::<u64>().read_volatile() };
+        }
+    }
+
+    #[inline(always)]
     fn store_flow_key(&self, slot: u32, key: &FlowKey) {
         if let Some(place) = FLOW_KEYS.get_ptr_mut(slot) {
             // SAFETY: the pointer is to a map value of this type. Userspace checks what it reads

@@ -32,6 +32,10 @@ pub(crate) struct Args {
     #[arg(long)]
     quick: bool,
 
+    /// Measure only these rows (as JSON calls them), and what every row is compared with. No live frames, no second CPU.
+    #[arg(long, value_delimiter = ',', value_name = "ID,...")]
+    only: Vec<String>,
+
     /// How often to measure every row.
     #[arg(long, default_value_t = 15, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     rounds: u32,
@@ -52,9 +56,13 @@ pub(crate) fn run(repo: &Repo, args: &Args) -> Result<()> {
     let pins = format!("tunlb-bench-{}", process::id());
     pin_to(args.cpu)?;
 
-    let (rows, versus) = rows::measure(repo, &pins, size, patience)?;
-    let live = live::measure(repo, &pins, size, patience)?;
-    let scaling = scaling::measure(repo, &pins, size, patience, args.cpu)?;
+    let (rows, versus) = rows::measure(repo, &pins, size, patience, &args.only)?;
+    let (live, scaling) = if args.only.is_empty() {
+        let live = live::measure(repo, &pins, size, patience)?;
+        (live, scaling::measure(repo, &pins, size, patience, args.cpu)?)
+    } else {
+        (Vec::new(), None)
+    };
     let report = Report::new(args.quick, patience, rows, versus, live, scaling);
     println!("{report}");
 

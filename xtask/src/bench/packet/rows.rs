@@ -133,6 +133,9 @@ fn plans(size: Size) -> Vec<Plan> {
     ]
 }
 
+/// The rows that the others' net times and ratios come from.
+const REFERENCES: [&str; 4] = ["loop", "undo", "empty", "floor"];
+
 /// By label: the textbook's row, the director's, and how many times as fast it shall be.
 const PAIRS: [(&str, &str, &str, f64); 4] = [
     ("1 flow", "textbook-1", "tcp-1", 2.5),
@@ -147,10 +150,11 @@ pub(super) fn measure(
     pins: &str,
     size: Size,
     patience: Patience,
+    only: &[String],
 ) -> Result<(Vec<Row>, Vec<Versus>)> {
+    let plans = selected(plans(size), only)?;
     eprintln!("opening flows");
     let mut scenes = scenes(repo, pins, size)?;
-    let plans = plans(size);
     let mut frames = Vec::new();
     let mut repeats = Vec::new();
     for plan in &plans {
@@ -187,7 +191,21 @@ pub(super) fn measure(
         ratio: net(textbook) / net(director),
         target: Some(target),
     });
-    Ok((rows, versus.to_vec()))
+    let versus = versus.into_iter().filter(|versus| !versus.ratio.is_nan()).collect();
+    Ok((rows, versus))
+}
+
+/// The rows that were asked for, and those that every other one is compared with.
+fn selected(plans: Vec<Plan>, only: &[String]) -> Result<Vec<Plan>> {
+    if only.is_empty() {
+        return Ok(plans);
+    }
+    let ids: Vec<&str> = plans.iter().map(|plan| plan.id).collect();
+    if let Some(unknown) = only.iter().find(|id| !ids.contains(&id.as_str())) {
+        bail!("there is no row {unknown}; the rows are {}", ids.join(", "));
+    }
+    let wanted = |plan: &Plan| only.iter().any(|id| id == plan.id) || REFERENCES.contains(&plan.id);
+    Ok(plans.into_iter().filter(wanted).collect())
 }
 
 /// Fetches into the caches what other rows have driven out, and moves every flow to the present
