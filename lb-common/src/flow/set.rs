@@ -77,6 +77,13 @@ struct Offer {
     used: u64,
 }
 
+/// The way that is looked at in this turn. Opaque: LLVM would leave the mask out of the address that is
+/// made of it, and old kernels (6.1) know no bounds of an exclusive or.
+#[inline(always)]
+fn way_of<S: FlowSet>(turn: usize, liked: usize) -> usize {
+    S::opaque((turn ^ liked) as u64) as usize & (WAYS - 1)
+}
+
 impl Offer {
     /// How many ways after the best liked one the cheapest word was looked at.
     #[inline(always)]
@@ -143,7 +150,7 @@ fn offer<S: FlowSet>(set: &S, liked: usize, now: u64) -> Offer {
     let mut turn = 1;
     // Not unrolled: LLVM would hold all eight words at once, more than the stack takes.
     while (turn as u64) < S::opaque(WAYS as u64) {
-        let score = score::<S>(set.word(turn ^ liked), turn, now);
+        let score = score::<S>(set.word(way_of::<S>(turn, liked)), turn, now);
         best.used += score >> (CLASS_SHIFT + 1);
         let better = less::<S>(score, best.score);
         best.score = best.score & !better | score & better;
@@ -178,7 +185,7 @@ fn confirm<S: FlowSet>(
     offer: Offer,
     now: u64,
 ) -> Option<Place> {
-    let way = offer.turn() ^ liked;
+    let way = way_of::<S>(offer.turn(), liked);
     let old = set.word(way);
     (score::<S>(old, offer.turn(), now) == offer.score).then_some(Place { set: number, way, old })
 }
