@@ -125,7 +125,7 @@ pub struct MemoryTables {
     flow_keys: RefCell<HashMap<u32, FlowKey>>,
     reasons: RefCell<HashMap<Reason, u64>>,
     counters: RefCell<HashMap<u32, ServerCounters>>,
-    given: Cell<RateLimit>,
+    given: [Cell<RateLimit>; Limiter::COUNT as usize],
 }
 
 impl MemoryTables {
@@ -148,7 +148,7 @@ impl MemoryTables {
             flow_keys: RefCell::default(),
             reasons: RefCell::default(),
             counters: RefCell::default(),
-            given: Cell::default(),
+            given: Default::default(),
         }
     }
 
@@ -306,10 +306,10 @@ impl<'a> Tables for &'a MemoryTables {
     }
 
     fn admit(&self, limiter: Limiter) -> bool {
-        let Limiter::IcmpError = limiter;
-        let mut given = self.given.get();
-        let admitted = given.admit(self.now, self.limit);
-        self.given.set(given);
+        let given = &self.given[limiter as usize];
+        let mut used = given.get();
+        let admitted = used.admit(self.now, self.limit);
+        given.set(used);
         admitted
     }
 }

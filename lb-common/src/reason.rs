@@ -77,7 +77,7 @@ reasons! {
     PassNotVip = 1, "pass-not-vip", "not for a VIP: left to the kernel";
     PassOtherHost = 2, "pass-other-host", "addressed to another host's MAC: left to the kernel";
     PassLocalVip = 3, "pass-local-vip", "the VIP is an address of the director and no service matched: the kernel answers";
-    Forwarded = 4, "forwarded", "a known flow's packet, sent to its real server";
+    Forwarded = 4, "forwarded", "a known flow's packet, or an ICMP error about one, sent to the flow's real server";
     Scheduled = 5, "scheduled", "a new flow's first packet, sent to the real server chosen for it";
     ArpAnswered = 6, "arp-answered", "ARP request for an owned VIP, answered";
     EchoAnswered = 7, "echo-answered", "ICMP echo request to an owned VIP, answered";
@@ -87,20 +87,23 @@ reasons! {
     DropMalformed = 11, "drop-malformed", "for an owned VIP, but its headers do not fit its length";
     DropFragment = 12, "drop-fragment", "a fragment for an owned VIP";
     DropProtocol = 13, "drop-protocol", "for an owned VIP, of a protocol that is not balanced";
-    DropNoService = 14, "drop-no-service", "for an owned VIP, but no service has this protocol and port";
-    DropNoFlow = 15, "drop-no-flow", "TCP without a known flow, and not a SYN that could open one";
+    DropNoService = 14, "drop-no-service", "a TCP reset for an owned VIP, of no service: nothing answers a reset";
+    DropNoFlow = 15, "drop-no-flow", "a TCP reset of no known flow: nothing answers a reset";
     DropNoNextHop = 16, "drop-no-next-hop", "the real server has no resolved next hop";
     DropTooBig = 17, "drop-too-big", "too big for the real server's path, without DF";
-    DropRateLimited = 18, "drop-rate-limited", "an ICMP answer was due but the limit per second is reached";
+    DropRateLimited = 18, "drop-rate-limited", "an ICMP error or TCP reset was due but the limit per second is reached";
     DropMartian = 19, "drop-martian", "for a VIP, from a source address that no client can have";
     DropContended = 20, "drop-contended", "a new flow lost the race for its slot; the client's retry opens it";
     DropHeadroom = 21, "drop-headroom", "the driver left no room to grow the frame";
-    DropIcmp = 22, "drop-icmp", "ICMP to an owned VIP that is not an echo request";
+    DropIcmp = 22, "drop-icmp", "ICMP to an owned VIP that is neither an echo request nor about a known flow, or cannot be sent on";
     DropPathMtu = 23, "drop-path-mtu", "the real server's path MTU leaves less than IPv4's minimum of 68 bytes";
     DropInternal = 24, "drop-internal", "the tables contradict each other: a bug, please report";
     Unwrapped = 25, "unwrapped", "real server: IPIP packet unwrapped and handed to the stack";
     PassNotTunnel = 26, "pass-not-tunnel", "real server: not an IPIP packet to this host for one of its VIPs: left to the kernel";
     DropInner = 27, "drop-inner", "real server: IPIP packet whose inner packet is malformed";
+    ResetNoService = 28, "reset-no-service", "TCP for an owned VIP, but no service has this port: reset sent to the client";
+    ResetNoFlow = 29, "reset-no-flow", "TCP without a known flow, and not a SYN that could open one: reset sent to the client";
+    PortUnreachable = 30, "port-unreachable", "UDP for an owned VIP, but no service has this port: ICMP 3/3 sent to the client";
 }
 
 impl Reason {

@@ -1,4 +1,4 @@
-//! What the director says itself, in a VIP's name: ICMP echo replies and ICMP errors.
+//! What the director says itself, in a VIP's name: ICMP echo replies, ICMP errors, TCP resets.
 
 use network_types::icmp::Icmpv4Hdr;
 
@@ -13,6 +13,7 @@ use crate::{
         ethernet::LinkHeader,
         icmp::{self, IcmpError},
         ipv4::{self, Fields, Ipv4},
+        tcp,
     },
 };
 
@@ -63,6 +64,10 @@ pub(super) fn error<P: Packet, T: Tables>(
 ) -> Verdict {
     /// The longest quote.
     const QUOTE: usize = icmp::ERROR_LENGTH - ipv4::HEADER - icmp::HEADER;
+    if ip.header.protocol() == wire::ICMP {
+        // An error about a flow that cannot be sent on. Errors are not answered with errors.
+        return Reason::DropIcmp.drop();
+    }
     if !tables.admit(Limiter::IcmpError) {
         return Reason::DropRateLimited.drop();
     }
@@ -103,6 +108,47 @@ pub(super) fn error<P: Packet, T: Tables>(
         && packet.store(offset, &header.to_bytes())
         && packet.store(offset + ipv4::HEADER, &[type_, code, c0, c1, d0, d1, d2, d3]);
     if fits { reason.transmit() } else { Reason::DropHeadroom.drop() }
+}
+
+/// Turns the segment into the reset that answers it (RFC 9293, 3.10.7.1), from the VIP.
+#[inline(always)]
+pub(super) fn reset<P: Packet, T: Tables>(
+    packet: &mut P,
+    tables: &T,
+    ip: &Ipv4Packet<'_>,
+    reason: Reason,
+) -> Verdict {
+    let offset = ip.offset();
+    let (Some(segment), Some(link)) = (
+        packet.load::<{ tcp::HEADER }>(offset + ip.header.header_length()),
+        LinkHeader::load(packet, ip.ethernet),
+    ) else {
+        return Reason::DropMalformed.drop();
+    };
+    let length = ip.header.total_length() - ip.header.header_length();
+    let Some(reset) = tcp::reset(segment, length) else {
+        return Reason::DropMalformed.drop();
+    };
+    if !tables.admit(Limiter::Reset) {
+        return Reason::DropRateLimited.drop();
+    }
+    let header = Ipv4::new(Fields {
+        tos: ip.header.tos(),
+        length: (ipv4::HEADER + tcp::HEADER) as u16,
+        id: 0,
+        dont_fragment: true,
+        ttl: ipv4::DEFAULT_TTL,
+        protocol: wire::TCP,
+        source: ip.header.destination(),
+        destination: ip.header.source(),
+    });
+    let reset = tcp::with_checksum(reset, header.source(), header.destination());
+    // A frame of a segment with its own headers has room for those of another.
+    let fits = link.reversed().store(packet)
+        && packet.store(offset, &header.to_bytes())
+        && packet.store(offset + ipv4::HEADER, &reset)
+        && packet.truncate(offset + ipv4::HEADER + tcp::HEADER);
+    if fits { reason.transmit() } else { Reason::DropInternal.drop() }
 }
 
 /// The sum of `length` bytes from `offset` on, fewer than 1024 and more than one.

@@ -2,7 +2,7 @@
 
 use network_types::{tcp::TcpHdr, udp::UdpHdr};
 
-use super::{answer, encapsulate, schedule};
+use super::{answer, encapsulate, icmp, schedule};
 use crate::{
     address::{Address, Be16},
     flow::{FlowHash, FlowKey, FlowSet, FlowState, FlowWord, Place, Segment, WAYS, find, standing},
@@ -17,11 +17,12 @@ use crate::{
     },
 };
 
-/// A packet that is not forwarded ends with a verdict, or with an ICMP error to the client.
+/// A packet that is not forwarded ends with a verdict, or with an ICMP error or TCP reset to the client.
 #[derive(Clone, Copy)]
 pub(super) enum Stop {
     Verdict(Verdict),
     Error(IcmpError, Reason),
+    Reset(Reason),
 }
 
 impl From<Verdict> for Stop {
@@ -53,9 +54,18 @@ pub(super) struct FlowPacket {
     ports: [u8; 4],
     /// TCP's flags; 0 for UDP.
     flags: u8,
+    /// Whether this is not the flow's own packet, but an ICMP error about one of its answers.
+    related: bool,
 }
 
 impl FlowPacket {
+    /// What an ICMP error is about: `header` and `ports` (source and destination, as quoted) are of the
+    /// real server's packet, `header` already reversed.
+    #[inline(always)]
+    pub(super) const fn related(header: Ipv4, [s0, s1, d0, d1]: [u8; 4]) -> Self {
+        Self { header, ports: [d0, d1, s0, s1], flags: 0, related: true }
+    }
+
     /// The flow.
     #[inline(always)]
     pub(super) const fn key(&self) -> FlowKey {
@@ -134,6 +144,7 @@ pub(super) fn balance<P: Packet, T: Tables>(
     match stop {
         Stop::Verdict(verdict) => verdict,
         Stop::Error(error, reason) => answer::error(packet, tables, &ip, error, reason),
+        Stop::Reset(reason) => answer::reset(packet, tables, &ip, reason),
     }
 }
 
@@ -184,6 +195,15 @@ fn choose<'t, P: Packet, T: Tables>(
         word = search(tables, &flow, hash);
         real_server = serving(tables, &flow, word);
     }
+    if flow.related {
+        // It does not keep the flow alive, and nothing answers an ICMP error.
+        return match real_server {
+            Some(real_server) if !word.is_expired(now) => {
+                Ok(Choice { index: word.real_server(), real_server, new_flow: false })
+            }
+            _ => Err(odd_packet(packet, tables, ip, Odd::Protocol)),
+        };
+    }
     match real_server {
         Some(real_server) if carries_on(tables, &flow, hash, word, now) => {
             Ok(Choice { index: word.real_server(), real_server, new_flow: false })
@@ -220,11 +240,11 @@ fn flow_packet<P: Packet>(packet: &P, ip: &Ipv4Packet<'_>) -> Result<FlowPacket,
             (packet.load::<4>(transport), flags, TcpHdr::LEN)
         }
         wire::UDP => (packet.load::<4>(transport), Some([0]), UdpHdr::LEN),
-        _ => return Err(Odd::Protocol),
+        _ => return icmp::quoted_flow(packet, ip).ok_or(Odd::Protocol),
     };
     match (ports, flags) {
         (Some(ports), Some([flags])) if total >= length + least => {
-            Ok(FlowPacket { header, ports, flags })
+            Ok(FlowPacket { header, ports, flags, related: false })
         }
         _ => Err(Odd::Malformed),
     }
@@ -345,6 +365,6 @@ fn opens_fragments_of_service<P: Packet, T: Tables>(
     let Some(ports) = packet.load::<4>(transport) else {
         return false;
     };
-    let service = FlowPacket { header, ports, flags: 0 }.key().service();
+    let service = FlowPacket { header, ports, flags: 0, related: false }.key().service();
     header.is_first_fragment() && tables.service_index(&service).is_some()
 }

@@ -7,6 +7,7 @@
 mod answer;
 mod arp;
 mod encapsulate;
+mod icmp;
 mod ipv4;
 mod schedule;
 mod steady;

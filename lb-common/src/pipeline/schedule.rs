@@ -2,9 +2,10 @@
 
 use super::ipv4::{Choice, FlowPacket, Stop};
 use crate::{
-    address::Address,
-    flow::{FlowHash, FlowSet, FlowState, FlowWord, Place, Segment, WAYS, place, standing},
-    reason::{Reason, Verdict},
+    flow::{
+        FlowHash, FlowKey, FlowSet, FlowState, FlowWord, Place, Segment, WAYS, place, standing,
+    },
+    reason::Reason,
     table::{Tables, Vip},
     wire::{icmp::IcmpError, ipv4},
 };
@@ -22,15 +23,14 @@ pub(super) fn open<'t, T: Tables>(
     let flow_key = flow.key();
     let key = flow_key.service();
     let Some(service_index) = tables.service_index(&key) else {
-        return Err(unmatched(tables, &key.address, Reason::DropNoService).into());
+        return Err(unmatched(tables, flow, Reason::ResetNoService, Reason::DropNoService));
     };
     let state = match flow.segment() {
         None => FlowState::UDP_FIRST,
         Some(Segment::Syn) => FlowState::SYN_RECV,
-        Some(_) => return Err(unmatched(tables, &key.address, Reason::DropNoFlow).into()),
+        Some(_) => return Err(unmatched(tables, flow, Reason::ResetNoFlow, Reason::DropNoFlow)),
     };
-    let source = flow_key.source;
-    if ipv4::is_martian(source.v4_octets()) || source == flow_key.destination {
+    if is_martian(&flow_key) {
         return Err(Reason::DropMartian.drop().into());
     }
 
@@ -74,15 +74,32 @@ fn insert<T: Tables>(
     set.replace(way, old, word).then_some(number * WAYS as u32 + way as u32)
 }
 
-/// A packet for a VIP that no service or flow takes: the kernel's business where the address is
-/// the director's own.
+/// A packet for a VIP that no service or flow takes: the kernel's business where the address is the
+/// director's own, else answered as a kernel would; a reset is not answered, but dropped.
 #[inline(always)]
-fn unmatched<T: Tables>(tables: &T, vip: &Address, owned: Reason) -> Verdict {
-    match tables.vip(vip) {
-        Some(Vip::OWNED) => owned.drop(),
-        Some(_) => Reason::PassLocalVip.pass(),
-        None => Reason::PassNotVip.pass(),
+fn unmatched<T: Tables>(tables: &T, flow: &FlowPacket, reset: Reason, dropped: Reason) -> Stop {
+    let key = flow.key();
+    // Not in one match: LLVM would look at the kind of a VIP that is not there.
+    let Some(vip) = tables.vip(&key.destination) else {
+        return Reason::PassNotVip.pass().into();
+    };
+    if vip != Vip::OWNED {
+        return Reason::PassLocalVip.pass().into();
     }
+    if is_martian(&key) {
+        return Reason::DropMartian.drop().into();
+    }
+    match flow.segment() {
+        None => Stop::Error(IcmpError::PortUnreachable, Reason::PortUnreachable),
+        Some(Segment::Reset) => dropped.drop().into(),
+        Some(_) => Stop::Reset(reset),
+    }
+}
+
+/// Whether no client can have sent this.
+#[inline(always)]
+fn is_martian(flow: &FlowKey) -> bool {
+    ipv4::is_martian(flow.source.v4_octets()) || flow.source == flow.destination
 }
 
 /// Walks the service's lookup table, in which userspace has interleaved the weights.

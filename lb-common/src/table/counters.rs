@@ -34,11 +34,13 @@ pub const REASONS: u32 = 64;
 pub enum Limiter {
     /// ICMP errors to clients.
     IcmpError = 0,
+    /// TCP resets to clients.
+    Reset = 1,
 }
 
 impl Limiter {
     /// How many there are.
-    pub const COUNT: u32 = 1;
+    pub const COUNT: u32 = 2;
 }
 
 /// How much of a tick's allowance is used.

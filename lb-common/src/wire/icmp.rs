@@ -17,6 +17,19 @@ pub const fn error_tos(tos: u8) -> u8 {
 /// The longest ICMP error, outer header included (RFC 1812, 4.3.2.3).
 pub const ERROR_LENGTH: usize = 576;
 
+/// Whether a message of this type is an error that IPVS relays (`ip_vs_in_icmp`): destination
+/// unreachable, source quench, time exceeded.
+#[inline(always)]
+pub const fn is_relayed(kind: u8) -> bool {
+    matches!(kind, UNREACHABLE | SOURCE_QUENCH | TIME_EXCEEDED)
+}
+
+const UNREACHABLE: u8 = Icmpv4Type::DestinationUnreachable as u8;
+/// Deprecated by RFC 6633, but IPVS relays it.
+const SOURCE_QUENCH: u8 = 4;
+/// network-types lacks it.
+const TIME_EXCEEDED: u8 = 11;
+
 /// An error about a packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum IcmpError {
@@ -24,7 +37,7 @@ pub enum IcmpError {
     FragmentationNeeded(u16),
     /// Destination unreachable, port unreachable.
     PortUnreachable,
-    /// Time to live exceeded in transit. network-types lacks the type, 11.
+    /// Time to live exceeded in transit.
     TimeExceeded,
 }
 
@@ -32,8 +45,6 @@ impl IcmpError {
     /// Type, code and the four bytes after the checksum.
     #[inline(always)]
     pub const fn message(self) -> (u8, u8, [u8; 4]) {
-        const UNREACHABLE: u8 = Icmpv4Type::DestinationUnreachable as u8;
-        const TIME_EXCEEDED: u8 = 11;
         match self {
             Self::FragmentationNeeded(mtu) => {
                 let [high, low] = mtu.to_be_bytes();

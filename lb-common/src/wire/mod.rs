@@ -5,6 +5,7 @@ pub mod checksum;
 pub mod ethernet;
 pub mod icmp;
 pub mod ipv4;
+pub mod tcp;
 
 /// TCP's number (IANA protocol numbers).
 pub const TCP: u8 = network_types::ip::IpProto::Tcp as u8;

@@ -11,6 +11,8 @@ from .packets import (
     no_server,
     passed,
     payload,
+    port_unreachable,
+    reset,
     sent,
     tcp,
     udp,
@@ -59,7 +61,7 @@ def tcp_flow():
         forwarded(packet("A", sport=33457), server=1),
         forwarded(packet("A", src="192.168.18.251")),
         forwarded(packet("A")),
-        dropped(packet("A", src="192.168.18.251", sport=33457), "drop-no-flow"),
+        reset(packet("A", src="192.168.18.251", sport=33457)),
     )
     states = (
         "measured: ip_vs's state table (conn_reuse_mode 1: TIME_WAIT and CLOSE take a SYN anew)"
@@ -101,10 +103,10 @@ def tcp_flow():
         file,
         "which first packets open a flow, in turn",
         "flags [S] unknown flow",
-        ("flags [A] unknown flow", {"reason": "drop-no-flow"}),
-        ("flags [PA] unknown flow", {"reason": "drop-no-flow"}),
-        ("flags [F] unknown flow", {"reason": "drop-no-flow"}),
-        ("flags [FA] unknown flow", {"reason": "drop-no-flow"}),
+        ("flags [A] unknown flow", {"answer": "reset-no-flow"}),
+        ("flags [PA] unknown flow", {"answer": "reset-no-flow"}),
+        ("flags [F] unknown flow", {"answer": "reset-no-flow"}),
+        ("flags [FA] unknown flow", {"answer": "reset-no-flow"}),
         ("flags [R] unknown flow", {"reason": "drop-no-flow"}),
         ("flags [RA] unknown flow", {"reason": "drop-no-flow"}),
         "flags [SA] unknown flow",
@@ -112,13 +114,13 @@ def tcp_flow():
         ("flags [SR] unknown flow", {"reason": "drop-no-flow"}),
         ("flags [SRA] unknown flow", {"reason": "drop-no-flow"}),
         ("flags [SFR] unknown flow", {"reason": "drop-no-flow"}),
-        ("flags [] unknown flow", {"reason": "drop-no-flow"}),
-        ("flags [P] unknown flow", {"reason": "drop-no-flow"}),
-        ("flags [U] unknown flow", {"reason": "drop-no-flow"}),
-        ("flags [E] unknown flow", {"reason": "drop-no-flow"}),
+        ("flags [] unknown flow", {"answer": "reset-no-flow"}),
+        ("flags [P] unknown flow", {"answer": "reset-no-flow"}),
+        ("flags [U] unknown flow", {"answer": "reset-no-flow"}),
+        ("flags [E] unknown flow", {"answer": "reset-no-flow"}),
         "flags [SEC] unknown flow",
         "flags [SPU] unknown flow",
-        ("flags [FPU] unknown flow", {"reason": "drop-no-flow"}),
+        ("flags [FPU] unknown flow", {"answer": "reset-no-flow"}),
         ("flags [SFPAUR] unknown flow", {"reason": "drop-no-flow"}),
         fixture="ipvs_rr",
     )
@@ -151,8 +153,8 @@ def tcp_flow():
         "a removed server gets nothing more; a SYN goes to another",
         "open B (2)",
         "ack B",
-        ("B data after removal", {"apply": "ipvs_rs1_removed", "reason": "drop-no-flow"}),
-        ("B data after removal, expire_nodest=1", {"reason": "drop-no-flow"}),
+        ("B data after removal", {"apply": "ipvs_rs1_removed", "gone": True}),
+        ("B data after removal, expire_nodest=1", {"gone": True}),
         ("B SYN", {"forget": True}),
         source="measured: ip_vs of Linux 6.1, Tunnel mode, expire_nodest_conn=1",
     )
@@ -172,7 +174,7 @@ def tcp_flow():
         "a server that comes back has its flows again",
         "open B (2)",
         "ack B",
-        ("B data after removal", {"apply": "ipvs_rs1_removed", "reason": "drop-no-flow"}),
+        ("B data after removal", {"apply": "ipvs_rs1_removed", "gone": True}),
         ("B data after re-add", {"apply": "ipvs_rs1"}),
     )
     for name, opening, seconds in [
@@ -198,7 +200,7 @@ def tcp_flow():
             TIMEOUTS,
             *steps,
             at(
-                dropped(packet("A"), "drop-no-flow", note="one tick too late"),
+                reset(packet("A"), note="one tick too late"),
                 now=start + ticks + 1,
             ),
             memory_only=NO_CLOCK,
@@ -209,7 +211,7 @@ def tcp_flow():
         at(sent(packet()), now=65530),
         at(forwarded(packet("A")), now=65540),
         at(forwarded(packet("A")), now=65540 + 839),
-        at(dropped(packet("A"), "drop-no-flow"), now=65540 + 839 + 840),
+        at(reset(packet("A")), now=65540 + 839 + 840),
         memory_only=NO_CLOCK,
     )
     file.case(
@@ -352,17 +354,18 @@ def schedule():
         fixture="half_replaced",
     )
     file.case(
-        "a non-SYN to a service without servers is dropped",
-        "measured: ip_vs hands it to the host's stack, which resets; no reset yet",
-        dropped(packet("A"), "drop-no-flow"),
+        "a non-SYN to a service without servers is reset",
+        "measured: ip_vs hands it to the host's stack, which resets",
+        reset(packet("A")),
         fixture="no_servers",
     )
     file.case(
-        "an owned VIP's other ports are dropped",
-        "the list of reasons",
-        dropped(ip() / tcp(dport=81), "drop-no-service"),
-        dropped(ip() / tcp("A", dport=81), "drop-no-service"),
-        dropped(datagram(dport=80), "drop-no-service"),
+        "an owned VIP's other ports are answered as a kernel would",
+        "RFC 9293, 3.10.7.1; RFC 1122, 4.1.3.1",
+        reset(ip() / tcp(dport=81), "reset-no-service"),
+        reset(ip() / tcp("A", dport=81), "reset-no-service"),
+        dropped(ip() / tcp("R", dport=81), "drop-no-service", note="resets are not answered"),
+        port_unreachable(datagram(dport=80), datagram(dport=80)),
     )
     file.case(
         "other ports of a VIP that is the director's own pass",

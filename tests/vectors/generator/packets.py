@@ -100,6 +100,27 @@ def passed(packet, reason, note=None, **more):
     return ended(received(packet, **more), "pass", reason, note)
 
 
+def reset(packet, reason="reset-no-flow", tags=(), note=None):
+    """A step answered by a TCP reset from the VIP, by RFC 9293, 3.10.7.1."""
+    was = IP(bytes(packet))
+    segment = was[TCP]
+    if segment.flags.A:
+        answer = TCP(seq=segment.ack, ack=0, flags="R")
+    else:
+        data = was.len - was.ihl * 4 - segment.dataofs * 4
+        count = data + bool(segment.flags.S) + bool(segment.flags.F)
+        answer = TCP(seq=0, ack=(segment.seq + count) % 2**32, flags="RA")
+    answer.sport, answer.dport, answer.window = segment.dport, segment.sport, 0
+    out = IP(src=was.dst, dst=was.src, ttl=64, tos=was.tos, id=0, flags="DF") / answer
+    return {
+        "note": note,
+        "frame": received(packet, tags),
+        "action": "tx",
+        "reason": reason,
+        "out": received(out, tags, dst=ROUTER_MAC, src=DIRECTOR_MAC),
+    }
+
+
 def icmp_error(packet, reason, message, quote, tags=(), note=None, trailer=b""):
     """A step answered by an ICMP error from the VIP with this quote."""
     quote = bytes(quote)
@@ -132,6 +153,10 @@ def fragmentation_needed(packet, mtu, quote, **more):
 
 def time_exceeded(packet, quote, **more):
     return icmp_error(packet, "time-exceeded", ICMP(type=11, code=0), quote, **more)
+
+
+def port_unreachable(packet, quote, **more):
+    return icmp_error(packet, "port-unreachable", ICMP(type=3, code=3), quote, **more)
 
 
 def no_server(packet, quote, **more):

@@ -15,6 +15,7 @@ from .packets import (
     ip,
     passed,
     received,
+    reset,
     sent,
     tcp,
 )
@@ -143,21 +144,45 @@ def protocols():
         )
     replay(
         file,
-        "ICMP errors about a flow are dropped for now",
+        "ICMP errors about a flow go to its server",
         "open flow",
-        ("frag-needed mtu 1400 quoting IP+8", {"reason": "drop-icmp"}),
-        ("time-exceeded quoting 28", {"reason": "drop-icmp"}),
-        ("port-unreach quoting 28", {"reason": "drop-icmp"}),
-        ("redirect quoting 28", {"reason": "drop-icmp"}),
+        "frag-needed mtu 1400 quoting IP+8",
+        "frag-needed quoting IP+20",
+        "frag-needed quoting IP+4 only",
+        "time-exceeded quoting 28",
+        "host-unreach quoting 28",
+        "port-unreach quoting 28",
+        "source quench quoting 28",
+        "bad ICMP checksum",
+        "frag-needed, quoted header has options",
+        "frag-needed, outer ICMP pkt has IP options, ttl 64",
+        "ICMP error big 1500 DF",
         fixture="ipvs_rs2",
     )
     replay(
         file,
+        "other ICMP about a flow goes nowhere",
+        "open flow",
+        ("parameter problem quoting 28", {"reason": "drop-icmp"}),
+        ("redirect quoting 28", {"reason": "drop-icmp"}),
+        ("frag-needed unknown flow", {"reason": "drop-icmp"}),
+        ("frag-needed, quoted non-first fragment", {"reason": "drop-icmp"}),
+        ("ICMP error ttl=1", {"reason": "drop-icmp"}),
+        fixture="ipvs_rs2",
+    )
+    replay(
+        file,
+        "ICMP errors about a UDP flow go to its server",
+        "udp flow",
+        "port-unreach about UDP flow",
+    )
+    replay(
+        file,
         "services that are not there",
-        ("TCP SYN to VIP port without service", {"reason": "drop-no-service"}),
-        ("TCP ACK to VIP port without service", {"reason": "drop-no-service"}),
-        ("UDP to VIP port without service", {"reason": "drop-no-service"}),
-        ("TCP ACK service without servers", {"reason": "drop-no-flow"}),
+        ("TCP SYN to VIP port without service", {"answer": "reset-no-service"}),
+        ("TCP ACK to VIP port without service", {"answer": "reset-no-service"}),
+        ("UDP to VIP port without service", {"answer": "port-unreachable"}),
+        ("TCP ACK service without servers", {"answer": "reset-no-flow"}),
     )
     file.case(
         "IPIP to a VIP is not unwrapped by the director",
@@ -274,7 +299,7 @@ def pass_through():
     case(
         "what passes leaves no trace: the flow that follows is new",
         passed(packet(), "pass-other-host", dst=OTHER_MAC),
-        dropped(packet("A"), "drop-no-flow"),
+        reset(packet("A")),
         sent(packet()),
         forwarded(packet("A")),
     )
@@ -309,7 +334,7 @@ def fragments():
         "a fragment opens no flow",
         REASONS,
         dropped(ip(flags="MF") / tcp(), "drop-fragment"),
-        dropped(packet("A"), "drop-no-flow"),
+        reset(packet("A")),
     )
     file.case(
         "a fragment of a known flow is dropped as well",
