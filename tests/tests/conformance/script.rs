@@ -179,6 +179,13 @@ impl Script {
         self.send_frame(Port::Servers, network::frame(Port::Servers, packet));
     }
 
+    /// Makes the last frame so long.
+    pub(crate) fn pad_last(&mut self, length: usize) {
+        if let Some(Step::Send { frame, .. }) = self.steps.last_mut() {
+            frame.resize(length, 0);
+        }
+    }
+
     /// Sends a frame into one of the director's ports.
     pub(crate) fn send_frame(&mut self, port: Port, frame: Vec<u8>) {
         self.steps.push(Step::Send { port, frame });

@@ -54,11 +54,17 @@ fn compare(ipvs: &[Observation], tunlb: &[Observation]) -> Result<(), String> {
     if fields.is_empty() { Ok(()) } else { Err(fields.join(", ")) }
 }
 
+/// Nothing left the director.
+const NOTHING: &str = "–";
+
+/// How many packets are written with a word for each.
+const SHORT: usize = 20;
+
 /// What was seen, in words; what came out for one packet is joined by `+`.
 fn words(observations: &[Observation]) -> String {
     let word = |observation: &Observation| match observation {
         Observation::Refused(_) => "refused".to_owned(),
-        Observation::Left(frames) if frames.is_empty() => "–".to_owned(),
+        Observation::Left(frames) if frames.is_empty() => NOTHING.to_owned(),
         Observation::Left(frames) => {
             let labels: Vec<_> =
                 frames.iter().map(|(port, bytes)| frame::label(*port, bytes)).collect();
@@ -66,11 +72,18 @@ fn words(observations: &[Observation]) -> String {
         }
     };
     let words: Vec<_> = observations.iter().map(word).collect();
-    if let [first, .., _] = words.as_slice()
-        && words.len() > 8
-        && words.iter().all(|word| word == first)
-    {
-        return format!("{} × {first}", words.len());
+    if words.len() > SHORT {
+        // In a long row, the numbers of the servers alone.
+        let digit = |word: &String| match word.strip_prefix("rs") {
+            Some(number) if number.len() == 1 => Some(number.to_owned()),
+            _ => (word == NOTHING).then(|| word.clone()),
+        };
+        if let Some(digits) = words.iter().map(digit).collect::<Option<Vec<_>>>() {
+            return format!(
+                "rs {}",
+                digits.chunks(10).map(<[_]>::concat).collect::<Vec<_>>().join(" ")
+            );
+        }
     }
     let separator = if words.iter().any(|word| word.contains(' ')) { ", " } else { " " };
     words.join(separator)
@@ -86,7 +99,7 @@ pub(crate) fn render(rows: &[Row], listed: &[Difference]) -> String {
          compared in every byte but the identification of packets that may be fragmented. {same} of {} cases are the same; the others stand in \
          [ipvs-differences.md](ipvs-differences.md) with the reason.\n\n\
          A word for each packet that was sent: `rs2` is an encapsulated packet to the real server that was added second, \
-         `–` is nothing; answers go to the client.\n",
+         `{NOTHING}` is nothing; answers go to the client. Of more than {SHORT} packets only the servers' numbers are given.\n",
         rows.len()
     );
     let mut section = "";
@@ -185,4 +198,54 @@ fn details(row: &Row) -> String {
         }
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        network::{self, Port},
+        packet::{Flow, Packet},
+    };
+
+    fn encapsulated(server: u8, ttl: u8) -> Observation {
+        let flow = Flow::new(network::client(1), network::vip(0, 0), 80);
+        let mut outer =
+            Packet::new(network::DIRECTOR_SERVERS, network::server(server), 4.into()).ttl(ttl);
+        outer.payload = flow.syn().bytes();
+        Observation::Left(vec![(Port::Servers, network::frame(Port::Servers, &outer.bytes()))])
+    }
+
+    fn row(ipvs: Observation, tunlb: Observation) -> Row {
+        Row::new("section", "case", vec![ipvs], vec![tunlb])
+    }
+
+    fn listed(case: &str) -> Vec<Difference> {
+        vec![Difference { title: "Meant so".to_owned(), cases: vec![case.to_owned()] }]
+    }
+
+    #[test]
+    fn difference_in_one_byte_is_complained_of_unless_it_is_listed() {
+        let rows = [row(encapsulated(1, 63), encapsulated(1, 62))];
+        let said = complaints(&rows, &listed("another case"));
+        assert!(said[0].contains("TTL: 63 / 62"), "{said:?}");
+        assert_eq!(complaints(&rows, &listed("case")), [""; 0]);
+        assert!(
+            render(&rows, &listed("case")).contains("| case | rs1 | rs1 | no: Meant so (TTL) |")
+        );
+    }
+
+    #[test]
+    fn listed_difference_that_is_gone_is_complained_of() {
+        let rows = [row(encapsulated(1, 63), encapsulated(1, 63))];
+        assert!(complaints(&rows, &listed("case"))[0].contains("remove it"));
+        assert_eq!(complaints(&rows, &[]), [""; 0]);
+    }
+
+    #[test]
+    fn table_of_another_run_is_complained_of_line_by_line() {
+        assert_eq!(outdated("same\nold\n", "same\nold\n"), None);
+        let complaint = outdated("same\nold\n", "same\nnew\n").expect("a complaint");
+        assert!(complaint.ends_with("- old\n+ new\n"), "{complaint}");
+    }
 }

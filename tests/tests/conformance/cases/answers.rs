@@ -1,10 +1,9 @@
 //! What no server takes: whether and what the client is told.
 
 use etherparse::IpNumber;
-use lb_userspace::demo::seed::mac_of;
 
 use crate::{
-    network::{self, Port},
+    network,
     packet::{ACK, Packet, RST, SYN},
     script::{Case, Script},
 };
@@ -127,18 +126,14 @@ pub(crate) const CASES: &[Case] = &[
         request.payload[2] ^= 0x55;
         s.send(&request);
     }),
+    ("echo request from the VIP", |s| {
+        s.tcp("rr", &[1]);
+        s.send(&Packet::icmp(s.vip, s.vip, (8, 0), [0, 7, 0, 1], b"it is me"));
+    }),
+    ("echo request of another code", |s| {
+        s.tcp("rr", &[1]);
+        s.send(&Packet::icmp(network::client(1), s.vip, (8, 1), [0, 7, 0, 1], b"anybody"));
+    }),
     ("echo reply", |s| icmp(s, 0, b"who asked")),
     ("timestamp request", |s| icmp(s, 13, &[0; 12])),
-    ("ARP request for the VIP", |s| {
-        s.tcp("rr", &[1]);
-        let router = [10, 9, 0, 1];
-        let mac = mac_of(router.into()).0;
-        let mut frame = [[0xff; 6], mac].concat();
-        frame.extend([0x08, 0x06, 0, 1, 8, 0, 6, 4, 0, 1]);
-        frame.extend(mac);
-        frame.extend(router);
-        frame.extend([0; 6]);
-        frame.extend(s.vip.octets());
-        s.send_frame(Port::Clients, frame);
-    }),
 ];

@@ -1,12 +1,14 @@
 //! The cases. A new one is a name, which says what is done, and a few lines; its expectation is what IPVS does.
 
 mod answers;
+mod arp;
 mod flows;
 mod fragments;
 mod header;
 mod icmp;
 mod local;
 mod opening;
+mod random;
 mod schedulers;
 mod size;
 mod spoiled;
@@ -40,6 +42,8 @@ pub(crate) const SECTIONS: &[Section] = &[
         typed: false,
         cases: icmp::CASES,
     },
+    Section { title: "ARP", local: false, typed: false, cases: arp::CASES },
+    Section { title: "Anything, by dice", local: false, typed: false, cases: random::CASES },
     Section {
         title: "A VIP that the director has itself",
         local: true,
