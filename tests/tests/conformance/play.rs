@@ -102,6 +102,18 @@ impl<'a, E: Engine> Player<'a, E> {
             Port::Servers => self.servers.send(frame),
         }
         .with_context(|| format!("send {} bytes to {port:?}", frame.len()))?;
+        let mut left = Vec::new();
+        // What the director's kernel answers may be held back until the end of the interrupt that brought it, and be passed by
+        // a mark of the same interrupt; not by one that is sent after that has come out.
+        for _ in 0..2 {
+            left.extend(self.mark()?);
+        }
+        left.sort_by_key(|(port, _)| *port == Port::Servers);
+        Ok(left)
+    }
+
+    /// Sends marks, and takes down what comes out until they do.
+    fn mark(&mut self) -> Result<Vec<(Port, Vec<u8>)>> {
         self.marks += 1;
         let mark = [MARK, &self.marks.to_be_bytes()].concat();
         let flow = mark_flow();
@@ -132,7 +144,6 @@ impl<'a, E: Engine> Player<'a, E> {
                 }
             }
         }
-        left.sort_by_key(|(port, _)| *port == Port::Servers);
         Ok(left)
     }
 }

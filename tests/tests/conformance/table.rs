@@ -94,11 +94,12 @@ pub(crate) fn render(rows: &[Row], listed: &[Difference]) -> String {
     let same = rows.iter().filter(|row| row.same.is_ok()).count();
     let mut text = format!(
         "# Conformance with IPVS\n\n\
-         Written by `cargo xtask conformance --accept`; do not edit. Each case was played, in one run on Debian's stock kernel, to ip_vs \
-         under the real `ipvsadm` and to tunlb: the same services, the same packets, and what left the director for each packet, \
-         compared in every byte but the identification of packets that may be fragmented. {same} of {} cases are the same; the others stand in \
-         [ipvs-differences.md](ipvs-differences.md) with the reason.\n\n\
-         A word for each packet that was sent: `rs2` is an encapsulated packet to the real server that was added second, \
+         Written by `cargo xtask conformance --accept`; do not edit.\n\n\
+         Each case was played, in one run on Debian's stock kernel, to ip_vs under the real `ipvsadm` and to tunlb: the same services, the\n\
+         same packets, and what left the director for each packet, compared in every byte but the identification of packets that may be\n\
+         fragmented. {same} of {} cases are the same; the others stand in [ipvs-differences.md](ipvs-differences.md), each with its\n\
+         reason.\n\n\
+         The columns have a word for each packet that was sent: `rs2` is an encapsulated packet to the real server that was added second,\n\
          `{NOTHING}` is nothing; answers go to the client. Of more than {SHORT} packets only the servers' numbers are given.\n",
         rows.len()
     );
