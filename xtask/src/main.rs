@@ -2,6 +2,7 @@
 
 mod bench;
 mod ci;
+mod conformance;
 mod ebpf;
 mod machine;
 mod miri;
@@ -32,6 +33,7 @@ enum Task {
     Setup(setup::Args),
     BuildEbpf(ebpf::Args),
     Test(test::Args),
+    Conformance(conformance::Args),
     Bench(bench::Args),
     Ci(ci::Args),
     Miri(miri::Args),
@@ -47,6 +49,7 @@ fn main() -> ExitCode {
             Task::Setup(args) => setup::run(&repo, &args),
             Task::BuildEbpf(args) => ebpf::run(&repo, &args),
             Task::Test(args) => test::run(&repo, &args),
+            Task::Conformance(args) => conformance::run(&repo, &args),
             Task::Bench(args) => bench::run(&repo, &args),
             Task::Ci(args) => ci::run(&repo, &args),
             Task::Miri(args) => miri::run(&repo, &args),

@@ -30,7 +30,7 @@ pub(crate) enum Source {
 }
 
 /// Everything, in the order of installation: bpf-linker is built against the LLVM before it.
-pub(crate) const TOOLS: [Tool; 10] = [
+pub(crate) const TOOLS: [Tool; 11] = [
     Tool { name: "cargo-fmt", why: "ci: formatting", source: Source::Component("rustfmt") },
     Tool {
         name: "cargo-clippy",
@@ -79,6 +79,11 @@ pub(crate) const TOOLS: [Tool; 10] = [
         why: "ci: licences and sources of dependencies",
         // A debug build takes a third of the time to build and a second to run.
         source: Source::Crate { krate: "cargo-deny", version: "0.20.2", arguments: &["--debug"] },
+    },
+    Tool {
+        name: "ipvsadm",
+        why: "conformance: IPVS's own command, in the virtual machine",
+        source: Source::System(&["ipvsadm"]),
     },
     Tool {
         name: "qemu",

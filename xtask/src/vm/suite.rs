@@ -21,16 +21,17 @@ const PACKAGES: [&str; 2] = ["lb-userspace", "tests"];
 const LIMIT: Duration = Duration::from_secs(30 * 60);
 
 /// What the tests are told.
-const VARIABLES: [(&str, &str); 2] = [
-    // The stock kernel has it for certain: a test that misses it fails instead of being left out.
+const VARIABLES: [(&str, &str); 3] = [
+    // The stock kernel has these for certain: a test that misses one fails instead of being left out.
     ("TUNLB_REQUIRE_IPIP", "1"),
+    ("TUNLB_REQUIRE_IPVS", "1"),
     // An emulated processor takes that many times as long, or longer where the real ones have other work.
     ("TUNLB_PATIENCE", "8"),
 ];
 
 /// A test program, and the folder that cargo would start it in.
 #[derive(Debug, Eq, PartialEq)]
-struct Program {
+pub(crate) struct Program {
     name: String,
     folder: PathBuf,
     executable: PathBuf,
@@ -39,29 +40,40 @@ struct Program {
 /// Runs them all, and the demo; fails if any fails, after the last.
 pub(crate) fn run(repo: &Repo) -> Result<()> {
     let machine = Machine::prepare(repo, None, 2, 4096)?;
-    let mut cargo = process::cargo(repo.root());
-    cargo.args([
-        "test",
-        "--locked",
-        "--no-run",
-        "--test=*",
-        "--message-format=json-render-diagnostics",
-    ]);
-    cargo.args(PACKAGES.map(|package| format!("--package={package}")));
-    let programs = programs(&process::output(&mut cargo)?)?;
-    if programs.is_empty() {
-        bail!("cargo built no test programs");
-    }
+    let packages = PACKAGES.map(|package| format!("--package={package}"));
+    let mut selection = vec!["--test=*"];
+    selection.extend(packages.iter().map(String::as_str));
+    let programs = build(repo, &selection)?;
     let demo = repo.root().join("target/debug/tunlb");
     let job = Job {
-        command: vec!["sh".to_owned(), "-c".to_owned(), script(&programs, &demo.to_string_lossy())],
-        environment: VARIABLES.map(|(name, value)| (name.to_owned(), value.to_owned())).to_vec(),
+        command: vec![
+            "sh".to_owned(),
+            "-c".to_owned(),
+            script(&programs, Some(&demo.to_string_lossy())),
+        ],
+        environment: variables(),
         limit: LIMIT,
     };
     match machine.run(&job)? {
         0 => Ok(()),
         _ => bail!("tests failed on the stock kernel; their names are in the last line above"),
     }
+}
+
+/// What the tests in the virtual machine are told.
+pub(crate) fn variables() -> Vec<(String, String)> {
+    VARIABLES.map(|(name, value)| (name.to_owned(), value.to_owned())).to_vec()
+}
+
+/// Builds integration tests, by cargo's options that select some.
+pub(crate) fn build(repo: &Repo, selection: &[&str]) -> Result<Vec<Program>> {
+    let mut cargo = process::cargo(repo.root());
+    cargo.args(["test", "--locked", "--no-run", "--message-format=json-render-diagnostics"]);
+    let programs = programs(&process::output(cargo.args(selection))?)?;
+    if programs.is_empty() {
+        bail!("cargo built no test programs");
+    }
+    Ok(programs)
 }
 
 /// Integration tests, from cargo's messages (a JSON object per line).
@@ -97,8 +109,8 @@ fn programs(messages: &str) -> Result<Vec<Program>> {
     Ok(programs)
 }
 
-/// One test at a time, because some have limits of time. A failing one does not keep the others from running; the last line names those that failed.
-fn script(programs: &[Program], demo: &str) -> String {
+/// The tests and perhaps the demo. One test at a time, because some have limits of time. A failing one does not keep the others from running; the last line names those that failed.
+pub(crate) fn script(programs: &[Program], demo: Option<&str>) -> String {
     let mut text = "failed=\n".to_owned();
     for Program { name, folder, executable } in programs {
         let [folder, executable] = [folder, executable].map(|path| quote(&path.to_string_lossy()));
@@ -107,12 +119,13 @@ fn script(programs: &[Program], demo: &str) -> String {
              (cd {folder} && CARGO_MANIFEST_DIR={folder} {executable} --include-ignored --test-threads 1) || failed=\"$failed {name}\"\n"
         ));
     }
-    text.push_str(&format!(
-        "echo '=== tunlb demo (stock kernel)'\n{} demo || failed=\"$failed demo\"\n\
-         [ -z \"$failed\" ] || {{ echo \"failed on the stock kernel:$failed\"; exit 1; }}\n",
-        quote(demo)
-    ));
-    text
+    if let Some(demo) = demo {
+        text.push_str(&format!(
+            "echo '=== tunlb demo (stock kernel)'\n{} demo || failed=\"$failed demo\"\n",
+            quote(demo)
+        ));
+    }
+    text + "[ -z \"$failed\" ] || { echo \"failed on the stock kernel:$failed\"; exit 1; }\n"
 }
 
 #[cfg(test)]
@@ -146,7 +159,7 @@ mod tests {
         };
         let both = [program("first", "false"), program("second", "true")];
         let output = std::process::Command::new("sh")
-            .args(["-c", &script(&both, "true")])
+            .args(["-c", &script(&both, Some("true"))])
             .output()
             .expect("a shell");
         assert_eq!(output.status.code(), Some(1));
