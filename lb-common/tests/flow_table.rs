@@ -228,7 +228,9 @@ proptest! {
                     servers.insert(port, server);
                     half_open.insert(port, true);
                 }
-                None => prop_assert_eq!(direct(&tables, &frame).0, Reason::DropNoFlow.drop()),
+                None => {
+                    prop_assert_eq!(direct(&tables, &frame).0, Reason::ResetNoFlow.transmit());
+                }
             }
             if flags & ACK != 0 && servers.contains_key(&port) {
                 half_open.insert(port, false);
@@ -328,7 +330,7 @@ fn a_false_match_never_reaches_a_server_of_another_service() {
         assert_eq!(reached(&tables, &segment(a, a_port, HTTP, ACK)), (http, false));
         // Not a SYN: the word is of another service, so there is no flow.
         let verdict = direct(&tables, &segment(b, b_port, HTTPS, ACK)).0;
-        assert_eq!(verdict, Reason::DropNoFlow.drop());
+        assert_eq!(verdict, Reason::ResetNoFlow.transmit());
         assert_eq!(reached(&tables, &segment(a, a_port, HTTP, ACK)), (http, false));
         // A SYN opens a flow to its own service's server, beside the other.
         let (https, new) = reached(&tables, &segment(b, b_port, HTTPS, SYN));

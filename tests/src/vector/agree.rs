@@ -67,7 +67,10 @@ fn random_id(reason: Reason, frame: &[u8]) -> Option<usize> {
         (true, true) => 22,
     };
     match reason {
-        Reason::FragmentationNeeded | Reason::TimeExceeded | Reason::NoServer => Some(offset),
+        Reason::FragmentationNeeded
+        | Reason::TimeExceeded
+        | Reason::NoServer
+        | Reason::PortUnreachable => Some(offset),
         Reason::Forwarded | Reason::Scheduled => {
             (frame.get(offset + 6)? & DONT_FRAGMENT == 0).then_some(offset)
         }
