@@ -86,7 +86,7 @@ reasons! {
     NoServer = 10, "no-server", "the service has no usable real server: ICMP 3/3 sent to the client";
     DropMalformed = 11, "drop-malformed", "for an owned VIP, but its headers do not fit its length";
     DropFragment = 12, "drop-fragment", "a fragment for an owned VIP";
-    DropProtocol = 13, "drop-protocol", "for an owned VIP, of a protocol that is not balanced";
+    ProtocolUnreachable = 13, "protocol-unreachable", "for an owned VIP, of a protocol that is not balanced: ICMP 3/2 sent to the client";
     DropNoService = 14, "drop-no-service", "a TCP reset for an owned VIP, of no service: nothing answers a reset";
     DropNoFlow = 15, "drop-no-flow", "a TCP reset of no known flow: nothing answers a reset";
     DropNoNextHop = 16, "drop-no-next-hop", "the real server has no resolved next hop";

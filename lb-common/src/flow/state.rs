@@ -30,7 +30,8 @@ pub enum Segment {
 
 impl Segment {
     const FIN: u8 = 0x01;
-    const SYN: u8 = 0x02;
+    /// The flag that opens a connection.
+    pub const SYN: u8 = 0x02;
     const RST: u8 = 0x04;
     const ACK: u8 = 0x10;
     /// The flags that the machine looks at.

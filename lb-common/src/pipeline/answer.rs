@@ -2,7 +2,7 @@
 
 use network_types::icmp::Icmpv4Hdr;
 
-use super::ipv4::Ipv4Packet;
+use super::ipv4::{Ipv4Packet, is_martian};
 use crate::{
     packet::Packet,
     reason::{Reason, Verdict},
@@ -31,7 +31,7 @@ pub(super) fn echo<P: Packet>(packet: &mut P, ip: &Ipv4Packet<'_>) -> Verdict {
     if kind != icmp::ECHO || code != 0 {
         return Reason::DropIcmp.drop();
     }
-    if ipv4::is_martian(header.source()) || header.source() == header.destination() {
+    if is_martian(&header) {
         return Reason::DropMartian.drop();
     }
     let old = u16::from_ne_bytes([icmp::ECHO, 0]);

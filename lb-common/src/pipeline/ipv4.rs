@@ -66,6 +66,12 @@ impl FlowPacket {
         Self { header, ports: [d0, d1, s0, s1], flags: 0, related: true }
     }
 
+    /// The packet's header.
+    #[inline(always)]
+    pub(super) const fn header(&self) -> &Ipv4 {
+        &self.header
+    }
+
     /// The flow.
     #[inline(always)]
     pub(super) const fn key(&self) -> FlowKey {
@@ -83,6 +89,12 @@ impl FlowPacket {
     #[inline(always)]
     pub(super) fn segment(&self) -> Option<Segment> {
         (self.header.protocol() == wire::TCP).then_some(Segment::of(self.flags))
+    }
+
+    /// Whether a TCP packet has the SYN flag, whatever else it has.
+    #[inline(always)]
+    const fn is_syn(&self) -> bool {
+        self.flags & Segment::SYN != 0
     }
 
     /// The state in which this packet changes nothing.
@@ -213,6 +225,12 @@ fn choose<'t, P: Packet, T: Tables>(
     }
 }
 
+/// Whether no client can have sent this.
+#[inline(always)]
+pub(super) fn is_martian(header: &Ipv4) -> bool {
+    ipv4::is_martian(header.source()) || header.source() == header.destination()
+}
+
 /// A packet that no flow can have.
 #[derive(Clone, Copy)]
 enum Odd {
@@ -299,7 +317,7 @@ fn carries_on<T: Tables>(
             return false;
         }
         let state = match flow.segment() {
-            Some(Segment::Syn) if word.state().is_reusable() => return false,
+            Some(_) if flow.is_syn() && word.state().is_reusable() => return false,
             Some(segment) => word.state().after(segment),
             None => FlowState::UDP,
         };
@@ -341,7 +359,10 @@ fn odd_packet<P: Packet, T: Tables>(
         (Some(Vip::OWNED), Odd::Protocol) if ip.header.protocol() == wire::ICMP => {
             answer::echo(packet, ip)
         }
-        (Some(Vip::OWNED), Odd::Protocol) => Reason::DropProtocol.drop(),
+        (Some(Vip::OWNED), Odd::Protocol) if is_martian(&ip.header) => Reason::DropMartian.drop(),
+        (Some(Vip::OWNED), Odd::Protocol) => {
+            return Stop::Error(IcmpError::ProtocolUnreachable, Reason::ProtocolUnreachable);
+        }
         (Some(_), Odd::Fragment) if opens_fragments_of_service(packet, tables, ip) => {
             // The kernel would put the packet together and answer it itself, with a reset.
             Reason::DropFragment.drop()

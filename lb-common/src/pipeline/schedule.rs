@@ -1,13 +1,11 @@
 //! Opening a flow: the service, the scheduler's choice, the flow word.
 
-use super::ipv4::{Choice, FlowPacket, Stop};
+use super::ipv4::{Choice, FlowPacket, Stop, is_martian, touch};
 use crate::{
-    flow::{
-        FlowHash, FlowKey, FlowSet, FlowState, FlowWord, Place, Segment, WAYS, place, standing,
-    },
+    flow::{FlowHash, FlowSet, FlowState, FlowWord, Place, Segment, WAYS, place, standing},
     reason::Reason,
     table::{Tables, Vip},
-    wire::{icmp::IcmpError, ipv4},
+    wire::icmp::IcmpError,
 };
 
 /// Chooses a real server for the flow's first packet and records the choice. `stale` is the word of
@@ -28,9 +26,15 @@ pub(super) fn open<'t, T: Tables>(
     let state = match flow.segment() {
         None => FlowState::UDP_FIRST,
         Some(Segment::Syn) => FlowState::SYN_RECV,
-        Some(_) => return Err(unmatched(tables, flow, Reason::ResetNoFlow, Reason::DropNoFlow)),
+        Some(_) => {
+            if !stale.is_empty() {
+                // What is over when a packet comes that opens nothing is forgotten.
+                touch(tables, hash, stale, FlowWord::EMPTY);
+            }
+            return Err(unmatched(tables, flow, Reason::ResetNoFlow, Reason::DropNoFlow));
+        }
     };
-    if is_martian(&flow_key) {
+    if is_martian(flow.header()) {
         return Err(Reason::DropMartian.drop().into());
     }
 
@@ -86,7 +90,7 @@ fn unmatched<T: Tables>(tables: &T, flow: &FlowPacket, reset: Reason, dropped: R
     if vip != Vip::OWNED {
         return Reason::PassLocalVip.pass().into();
     }
-    if is_martian(&key) {
+    if is_martian(flow.header()) {
         return Reason::DropMartian.drop().into();
     }
     match flow.segment() {
@@ -94,12 +98,6 @@ fn unmatched<T: Tables>(tables: &T, flow: &FlowPacket, reset: Reason, dropped: R
         Some(Segment::Reset) => dropped.drop().into(),
         Some(_) => Stop::Reset(reset),
     }
-}
-
-/// Whether no client can have sent this.
-#[inline(always)]
-fn is_martian(flow: &FlowKey) -> bool {
-    ipv4::is_martian(flow.source.v4_octets()) || flow.source == flow.destination
 }
 
 /// Walks the service's lookup table, in which userspace has interleaved the weights.

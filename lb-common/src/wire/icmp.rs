@@ -35,6 +35,8 @@ const TIME_EXCEEDED: u8 = 11;
 pub enum IcmpError {
     /// Destination unreachable, fragmentation needed (RFC 1191), with the MTU that fits.
     FragmentationNeeded(u16),
+    /// Destination unreachable, protocol unreachable.
+    ProtocolUnreachable,
     /// Destination unreachable, port unreachable.
     PortUnreachable,
     /// Time to live exceeded in transit.
@@ -50,6 +52,7 @@ impl IcmpError {
                 let [high, low] = mtu.to_be_bytes();
                 (UNREACHABLE, 4, [0, 0, high, low])
             }
+            Self::ProtocolUnreachable => (UNREACHABLE, 2, [0; 4]),
             Self::PortUnreachable => (UNREACHABLE, 3, [0; 4]),
             Self::TimeExceeded => (TIME_EXCEEDED, 0, [0; 4]),
         }

@@ -70,7 +70,8 @@ fn random_id(reason: Reason, frame: &[u8]) -> Option<usize> {
         Reason::FragmentationNeeded
         | Reason::TimeExceeded
         | Reason::NoServer
-        | Reason::PortUnreachable => Some(offset),
+        | Reason::PortUnreachable
+        | Reason::ProtocolUnreachable => Some(offset),
         Reason::Forwarded | Reason::Scheduled => {
             (frame.get(offset + 6)? & DONT_FRAGMENT == 0).then_some(offset)
         }

@@ -159,6 +159,10 @@ def port_unreachable(packet, quote, **more):
     return icmp_error(packet, "port-unreachable", ICMP(type=3, code=3), quote, **more)
 
 
+def protocol_unreachable(packet, quote, **more):
+    return icmp_error(packet, "protocol-unreachable", ICMP(type=3, code=2), quote, **more)
+
+
 def no_server(packet, quote, **more):
     return icmp_error(packet, "no-server", ICMP(type=3, code=3), quote, **more)
 
