@@ -3,7 +3,8 @@
 //! `data/ipvs_sequences.json` and `data/ipvs_mappings.json` were measured on Linux 6.1's ip_vs in
 //! Tunnel mode: server k (`10.3.0.1k`) was added to a service in the order given, with its weight;
 //! then new connections were opened and the servers noted that they went to (0: refused). Steps are
-//! such choices, or changes in ipvsadm's words. Mappings have a choice per client.
+//! such choices, or changes in ipvsadm's words. Mappings have a choice per client, and
+//! `data/ipvs_destinations.json` has one per VIP, each of a service of its own.
 //!
 //! Here the same goes through the whole of tunlb but the kernel: the edit of the file, the plan, the
 //! tables, a packet through the pipeline.
@@ -24,7 +25,7 @@ use lb_userspace::{
 use serde::Deserialize;
 
 const MAC: [u8; 6] = [2, 0, 0, 0, 0, 1];
-const VIP: [u8; 4] = [10, 9, 9, 9];
+const VIP: Ipv4Addr = Ipv4Addr::new(10, 9, 9, 9);
 
 fn server(number: u8) -> Ipv4Addr {
     Ipv4Addr::new(10, 3, 0, 10 + number)
@@ -40,7 +41,7 @@ struct Director {
 }
 
 impl Director {
-    fn new(scheduler: Scheduler) -> Self {
+    fn new(vip: Ipv4Addr, scheduler: Scheduler) -> Self {
         let mut memory = MemoryTables::new(1024, SEED, 1000);
         memory.services = vec![Service::default(); 1];
         memory.real_servers = vec![RealServer::default(); 64];
@@ -48,7 +49,7 @@ impl Director {
         memory.front.interfaces[0] = Interface::new(MacAddress(MAC));
         memory.now = 1000;
         let tables = Tables::adopt(&mut memory).expect("empty");
-        let service = "tcp:10.9.9.9:80".parse().expect("a service");
+        let service = format!("tcp:{vip}:80").parse().expect("a service");
         let text = "interfaces = [\"eth0\"]\n".into();
         let mut director = Self { text, memory, tables, service, client_port: 1000 };
         director.change(Change::AddService { service, scheduler });
@@ -56,8 +57,8 @@ impl Director {
     }
 
     /// As measured: servers with these weights, added in this order.
-    fn with_servers(scheduler: Scheduler, weights: &[u32], added: &[u8]) -> Self {
-        let mut director = Self::new(scheduler);
+    fn with_servers(vip: Ipv4Addr, scheduler: Scheduler, weights: &[u32], added: &[u8]) -> Self {
+        let mut director = Self::new(vip, scheduler);
         for &number in added {
             director.add(number, weights[usize::from(number) - 1]);
         }
@@ -112,7 +113,7 @@ impl Director {
     fn choice(&self, client: Ipv4Addr, port: u16) -> u8 {
         let mut frame = Vec::new();
         etherparse::PacketBuilder::ethernet2([2, 0, 0, 0, 0, 9], MAC)
-            .ipv4(client.octets(), VIP, 64)
+            .ipv4(client.octets(), self.service.vip.octets(), 64)
             .tcp(port, 80, 1, 1024)
             .syn()
             .write(&mut frame, &[])
@@ -172,7 +173,7 @@ fn every_measured_sequence() {
     let mut commands = 0;
     for sequence in &sequences {
         let Sequence { scheduler: name, weights, added, steps } = sequence;
-        let mut director = Director::with_servers(scheduler(name, &[]), weights, added);
+        let mut director = Director::with_servers(VIP, scheduler(name, &[]), weights, added);
         for step in steps {
             match step {
                 // ip_vs starts anew when a weight is set to what it is; here nothing changes.
@@ -192,7 +193,7 @@ fn every_measured_sequence() {
 
 const SEQUENCES: usize = 34;
 const COMMANDS: usize = 25;
-const MAPPINGS: usize = 52;
+const MAPPINGS: usize = 59;
 
 #[derive(Debug, Deserialize)]
 struct Mappings {
@@ -217,13 +218,35 @@ fn every_measured_mapping() {
     assert_eq!(cases.len(), MAPPINGS);
     for case in &cases {
         let Mapping { scheduler: name, flags, weights, added, changes, choices } = case;
-        let mut director = Director::with_servers(scheduler(name, flags), weights, added);
+        let mut director = Director::with_servers(VIP, scheduler(name, flags), weights, added);
         for change in changes {
             director.command(change);
         }
         for ((client, port), expected) in clients.iter().zip(choices.bytes()) {
             let choice = director.choice(*client, *port);
             assert_eq!(choice, expected - b'0', "{client}:{port} of {case:?}");
+        }
+    }
+}
+
+#[derive(Debug, Deserialize)]
+struct Destinations {
+    weights: Vec<u32>,
+    added: Vec<u8>,
+    vips: Vec<Ipv4Addr>,
+    choices: String,
+}
+
+#[test]
+fn every_measured_destination() {
+    let text = include_str!("data/ipvs_destinations.json");
+    let cases: Vec<Destinations> = serde_json::from_str(text).expect("the measured choices");
+    assert_eq!(cases.len(), 3);
+    for case in &cases {
+        let Destinations { weights, added, vips, choices } = case;
+        for (vip, expected) in vips.iter().zip(choices.bytes()) {
+            let mut director = Director::with_servers(*vip, Scheduler::Dh, weights, added);
+            assert_eq!(director.choices(2), [expected - b'0'; 2], "{vip} of {case:?}");
         }
     }
 }
