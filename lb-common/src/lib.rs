@@ -9,6 +9,7 @@
 pub mod address;
 pub mod bench;
 pub mod flow;
+pub mod hash;
 #[cfg(any(test, feature = "memory"))]
 pub mod memory;
 pub mod packet;

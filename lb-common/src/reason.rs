@@ -83,7 +83,7 @@ reasons! {
     EchoAnswered = 7, "echo-answered", "ICMP echo request to an owned VIP, answered";
     FragmentationNeeded = 8, "fragmentation-needed", "too big for the real server's path with DF set: ICMP 3/4 sent to the client";
     TimeExceeded = 9, "time-exceeded", "TTL of 1 or less: ICMP 11/0 sent to the client";
-    NoServer = 10, "no-server", "the service has no usable real server: ICMP 3/3 sent to the client";
+    NoServer = 10, "no-server", "the service has no usable real server for the client: ICMP 3/3 sent";
     DropMalformed = 11, "drop-malformed", "for an owned VIP, but its headers do not fit its length";
     DropFragment = 12, "drop-fragment", "a fragment for an owned VIP";
     ProtocolUnreachable = 13, "protocol-unreachable", "for an owned VIP, of a protocol that is not balanced: ICMP 3/2 sent to the client";

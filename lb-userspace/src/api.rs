@@ -25,7 +25,7 @@ use lb_common::flow::FlowKey;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    config::{Mode, Scheduler, ServiceAddress, Weight},
+    config::{Mode, Scheduler, SchedulerFlag, SchedulerName, ServiceAddress, Weight},
     plan::{Line, Ownership},
 };
 
@@ -66,7 +66,8 @@ pub struct Interface {
 pub struct Service {
     /// What names it.
     pub address: ServiceAddress,
-    /// How it chooses.
+    /// How it chooses: `scheduler`, `scheduler_flags` and `table_size`.
+    #[serde(flatten)]
     pub scheduler: Scheduler,
     /// Who answers for its VIP.
     pub vip: Ownership,
@@ -182,7 +183,13 @@ pub struct NewService {
     pub address: ServiceAddress,
     /// How it chooses.
     #[serde(default)]
-    pub scheduler: Scheduler,
+    pub scheduler: SchedulerName,
+    /// The scheduler's flags.
+    #[serde(default)]
+    pub scheduler_flags: Vec<SchedulerFlag>,
+    /// The size of the scheduler's table.
+    #[serde(default)]
+    pub table_size: Option<i64>,
 }
 
 /// A change of a service.
@@ -190,7 +197,13 @@ pub struct NewService {
 #[serde(deny_unknown_fields)]
 pub struct ServicePatch {
     /// How it chooses from now on.
-    pub scheduler: Scheduler,
+    pub scheduler: SchedulerName,
+    /// The scheduler's flags; those that are left out are gone.
+    #[serde(default)]
+    pub scheduler_flags: Vec<SchedulerFlag>,
+    /// The size of the scheduler's table.
+    #[serde(default)]
+    pub table_size: Option<i64>,
 }
 
 /// A new server.

@@ -2,12 +2,11 @@
 
 use std::{io::IsTerminal as _, process::ExitCode};
 
-use clap::Parser as _;
 use lb_userspace::{cli, daemon};
 use tracing_subscriber::{EnvFilter, filter::LevelFilter};
 
 fn main() -> ExitCode {
-    let cli = cli::Cli::parse();
+    let cli = cli::Cli::read();
     // What the data path logs comes as debug messages.
     let level = if cli.wants_debug() { LevelFilter::DEBUG } else { LevelFilter::INFO };
     let filter = EnvFilter::builder()

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     config::{Scheduler, Server, ServiceAddress, VirtualService, Weight},
-    tables::lookup,
+    tables::lookup::{self, Pick, Turn},
 };
 
 /// Who answers for a VIP.
@@ -71,6 +71,8 @@ pub struct ActualServer {
     pub index: u32,
     /// Its weight.
     pub weight: Weight,
+    /// The last weight that it had and that was not 0; 0 when it never had one.
+    pub last_weight: Weight,
 }
 
 /// A service as the tables hold it.
@@ -82,8 +84,10 @@ pub struct ActualService {
     pub scheduler: Scheduler,
     /// Where its lookup table stands.
     pub table: LookupTable,
-    /// What stands in its lookup table.
-    pub picks: Vec<Ipv4Addr>,
+    /// What stands in its lookup table; a cycle from its first pick on.
+    pub picks: Vec<Pick>,
+    /// Where the data path was in the cycle when the table was written.
+    pub turn: Turn,
     /// Its servers.
     pub servers: BTreeMap<Ipv4Addr, ActualServer>,
 }
@@ -179,16 +183,17 @@ pub fn plan(desired: &Desired, actual: &Actual) -> Diff {
 }
 
 fn edit(service: &VirtualService, actual: &ActualService) -> Option<ServiceEdit> {
+    let picks = || lookup::build(service, &lookup::candidates(service, Some(actual)));
+    let scheduler = (service.scheduler != actual.scheduler).then_some(actual.scheduler);
     let mut edit = ServiceEdit {
         service: service.clone(),
-        scheduler: (service.scheduler != actual.scheduler).then_some(actual.scheduler),
+        scheduler,
         added: Vec::new(),
         reweighted: Vec::new(),
         removed: Vec::new(),
-        repicked: !lookup::same_cycle(
-            &lookup::build(service.scheduler, &service.servers),
-            &actual.picks,
-        ),
+        repicked: scheduler.is_some()
+            || lookup::method(service.scheduler) != actual.table.method()
+            || picks() != actual.picks,
     };
     let mut wanted = BTreeSet::new();
     for server in &service.servers {
@@ -389,13 +394,15 @@ mod tests {
     fn carried_out(desired: &Desired) -> Actual {
         let actual = |service: &VirtualService| {
             let server = |server: &Server| {
-                (server.address, ActualServer { index: 0, weight: server.weight })
+                let Server { address, weight } = *server;
+                (address, ActualServer { index: 0, weight, last_weight: weight })
             };
             let actual = ActualService {
                 index: 0,
                 scheduler: service.scheduler,
-                table: LookupTable::default(),
-                picks: lookup::build(service.scheduler, &service.servers),
+                table: LookupTable::default().read_by(lookup::method(service.scheduler)),
+                picks: lookup::build(service, &lookup::candidates(service, None)),
+                turn: Turn::default(),
                 servers: service.servers.iter().map(server).collect(),
             };
             (service.address, actual)

@@ -30,7 +30,7 @@ macro_rules! vectors {
 
 vectors! {
     arp echo encapsulate fragments limits malformed martian mtu pass_through protocols redirect
-    schedule tcp_flow ttl_exceeded udp unwrap vlan
+    schedule schedulers tcp_flow ttl_exceeded udp unwrap vlan
 }
 
 #[track_caller]

@@ -15,6 +15,7 @@ from generator import (  # noqa: E402
     output,
     realserver,
     refused,
+    schedulers,
     tunnel,
 )
 
@@ -26,6 +27,7 @@ tunnel.redirect()
 forwarding.tcp_flow()
 forwarding.udp_flow()
 forwarding.schedule()
+schedulers.schedulers()
 tunnel.encapsulate()
 errors.mtu()
 errors.ttl_exceeded()

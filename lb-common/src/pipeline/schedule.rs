@@ -2,9 +2,12 @@
 
 use super::ipv4::{Choice, FlowPacket, Stop, is_martian, touch};
 use crate::{
-    flow::{FlowHash, FlowSet, FlowState, FlowWord, Place, Segment, WAYS, place, standing},
+    flow::{
+        FlowHash, FlowKey, FlowSet, FlowState, FlowWord, Place, Segment, WAYS, place, standing,
+    },
+    hash,
     reason::Reason,
-    table::{Tables, Vip},
+    table::{LookupTable, Method, Slot, Tables, Vip},
     wire::icmp::IcmpError,
 };
 
@@ -38,10 +41,31 @@ pub(super) fn open<'t, T: Tables>(
         return Err(Reason::DropMartian.drop().into());
     }
 
-    // The place before the choice: choosing advances an atomic counter, at which a CPU waits until the
-    // last flow's key is written, in memory that is seldom cached. So that wait comes late.
+    let Some(table) = tables.lookup_table(service_index) else {
+        return Err(Reason::DropInternal.drop().into());
+    };
+    let slot = if table.length() == 0 {
+        Slot::REFUSE
+    } else if table.method() == Method::TURNS {
+        Slot::server(PENDING)
+    } else {
+        by_hash(tables, table, &flow_key)?
+    };
+    // One way to the answer, which is long, for all ways to find that nobody takes the flow.
+    let mut index = T::FlowSet::opaque(u64::from(slot.0)) as u32;
+    if Slot(index) == Slot::REFUSE {
+        return Err(Stop::Error(IcmpError::PortUnreachable, Reason::NoServer));
+    }
+    // The place before the turn: that is an atomic counter, at which a CPU waits until the last
+    // flow's key is written, in memory that is seldom cached. So that wait comes late.
     let place = free_place(tables, hash, stale, now);
-    let index = round_robin(tables, service_index)?;
+    // Read again: the paths of the verifier met, and are not to know which way they came.
+    let table = tables.lookup_table(service_index).unwrap_or_default();
+    if table.method() == Method::TURNS {
+        let turn = tables.advance(service_index);
+        let step = turn.checked_rem(u64::from(table.length())).unwrap_or(0);
+        index = lookup(tables, table, step as u32)?.index();
+    }
     let real_server = tables.real_server(index).filter(|server| server.service == key);
     let Some(real_server) = real_server else {
         // The lookup table was being replaced.
@@ -100,17 +124,45 @@ fn unmatched<T: Tables>(tables: &T, flow: &FlowPacket, reset: Reason, dropped: R
     }
 }
 
-/// Walks the service's lookup table, in which userspace has interleaved the weights.
+/// No real server's index: stands for one that is not chosen yet.
+const PENDING: u32 = 1 << 30;
+
+/// What a lookup table, in which userspace has put the scheduler's choices, says of a new flow.
 #[inline(always)]
-fn round_robin<T: Tables>(tables: &T, service_index: u32) -> Result<u32, Stop> {
-    let Some(table) = tables.lookup_table(service_index) else {
-        return Err(Reason::DropInternal.drop().into());
-    };
+fn by_hash<T: Tables>(tables: &T, table: LookupTable, flow: &FlowKey) -> Result<Slot, Stop> {
     let length = table.length();
-    if length == 0 {
-        return Err(Stop::Error(IcmpError::PortUnreachable, Reason::NoServer));
+    let method = table.method();
+    let kind = method.without_port();
+    let address = if kind == Method::DESTINATION { flow.destination } else { flow.source };
+    let port = if method.has_port() { u32::from(flow.source_port.host()) } else { 0 };
+    let sum = u32::from_be_bytes(address.v4_octets()).wrapping_add(port);
+    let hash = if kind == Method::MAGLEV { hash::maglev(sum) } else { hash::bucket(sum) };
+    let Some(number) = hash.checked_rem(length) else {
+        return Ok(Slot::REFUSE);
+    };
+    let own = lookup(tables, table, number)?;
+    if own.is_available() || own == Slot::REFUSE {
+        return Ok(own);
     }
-    let step = tables.advance(service_index) % u64::from(length);
-    let slot = table.offset() + step as u32;
-    tables.lookup(slot).ok_or(Reason::DropInternal.drop().into())
+    // As ip_vs's `mh-fallback`: the same hash again and again, with something added.
+    let mut attempt = 0;
+    while attempt < T::FlowSet::opaque(FALLBACK_ATTEMPTS) {
+        let added = (number + attempt as u32) % length;
+        let slot = lookup(tables, table, hash::maglev(sum.wrapping_add(added)) % length)?;
+        if slot.is_available() {
+            return Ok(slot);
+        }
+        attempt += 1;
+    }
+    Ok(Slot::server(own.index()))
 }
+
+#[inline(always)]
+fn lookup<T: Tables>(tables: &T, table: LookupTable, number: u32) -> Result<Slot, Stop> {
+    tables.lookup(table.offset() + number).map(Slot).ok_or(Reason::DropInternal.drop().into())
+}
+
+/// Slots that `mh-fallback` looks at before it takes what userspace has put in place of a server
+/// that takes no flows. With half of the servers' weight away, one flow in 2^16 comes that far; ip_vs
+/// goes on for as long as the table is.
+const FALLBACK_ATTEMPTS: u64 = 16;

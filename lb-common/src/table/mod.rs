@@ -17,7 +17,7 @@ pub use counters::{Limiter, REASONS, RateLimit, ServerCounters};
 pub use front::{Front, INTERFACES};
 pub use interface::Interface;
 pub use real_server::{RealServer, Vlan};
-pub use service::{LookupTable, Service, ServiceKey};
+pub use service::{LookupTable, Method, Service, ServiceKey, Slot};
 pub use settings::{LAYOUT, Settings};
 pub use vip::{Vip, VipFilter};
 
@@ -74,7 +74,7 @@ pub trait Tables: Addresses {
     /// Advances the service's round-robin position and gives what it was before.
     fn advance(&self, service: u32) -> u64;
 
-    /// The real-server index in this slot of the lookup tables.
+    /// What stands in this slot of the lookup tables: a [`Slot`].
     fn lookup(&self, slot: u32) -> Option<u32>;
 
     /// The real server with this index.

@@ -60,8 +60,10 @@ pub struct RealServer {
     pub source: Address,
     /// The weight; 0 takes no new flows.
     pub weight: u32,
+    /// The last weight that was not 0. Userspace's only: `mh` goes by it.
+    pub last_weight: u32,
     /// Zero.
-    pub reserved: [u32; 11],
+    pub reserved: [u32; 10],
 }
 
 const _: () = assert!(size_of::<RealServer>() == 128 && align_of::<RealServer>() == 8);

@@ -70,7 +70,8 @@ mod tests {
             address: Address::v4([10, 1, 0, 1]),
             source: Address::v4([10, 1, 0, last]),
             weight: 1,
-            reserved: [0; 11],
+            last_weight: 1,
+            reserved: [0; 10],
         }
     }
 

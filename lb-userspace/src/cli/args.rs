@@ -2,10 +2,13 @@
 
 use std::{net::Ipv4Addr, path::PathBuf};
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, CommandFactory as _, Parser, Subcommand, error::ErrorKind};
 
 use crate::{
-    config::{DEFAULT_PATH, DEFAULT_SOCKET, Scheduler, ServiceAddress, Weight, unicast},
+    config::{
+        DEFAULT_PATH, DEFAULT_SOCKET, NameError, Scheduler, SchedulerFlag, SchedulerName,
+        ServiceAddress, Weight, unicast,
+    },
     demo, realserver,
 };
 
@@ -24,6 +27,27 @@ pub struct Cli {
 }
 
 impl Cli {
+    /// Reads the command line; ends the process when that cannot be understood.
+    pub fn read() -> Self {
+        let cli = Self::parse();
+        if let Err(error) = cli.check() {
+            Self::command().error(ErrorKind::ArgumentConflict, error).exit();
+        }
+        cli
+    }
+
+    /// Whether what is given goes together.
+    fn check(&self) -> Result<(), NameError> {
+        let Command::Service(
+            ServiceCommand::Add { scheduler, options, .. }
+            | ServiceCommand::Edit { scheduler, options, .. },
+        ) = &self.command
+        else {
+            return Ok(());
+        };
+        Scheduler::new(*scheduler, &options.scheduler_flags, options.table_size).map(|_| ())
+    }
+
     /// Whether debug messages are asked for.
     pub fn wants_debug(&self) -> bool {
         matches!(&self.command, Command::Director(DirectorArgs { debug: true, .. }))
@@ -141,21 +165,29 @@ pub enum ServiceCommand {
     Add {
         /// The service: tcp:VIP:PORT or udp:VIP:PORT
         service: ServiceAddress,
-        /// How it chooses real servers: rr or wrr
+        /// How it chooses real servers: rr, wrr, sh, dh, mh or fo
         ///
-        /// rr: one after the other. wrr: by weight, smoothly interleaved.
+        /// As IPVS's schedulers of these names do. rr: one after the other. wrr: by turns, as many as the
+        /// weight. sh: by the client's address. dh: by the VIP. mh: by the client's address; when a
+        /// server comes or goes, few clients change theirs. fo: the heaviest server.
         #[arg(long, default_value = "rr")]
-        scheduler: Scheduler,
+        scheduler: SchedulerName,
+        #[command(flatten)]
+        options: SchedulerOptions,
         #[command(flatten)]
         request: RequestArgs,
     },
     /// Change a virtual service's scheduler
+    ///
+    /// Flags and table size that are not given are gone, as with `ipvsadm -E`.
     Edit {
         /// The service: tcp:VIP:PORT or udp:VIP:PORT
         service: ServiceAddress,
-        /// How it chooses real servers from now on: rr or wrr
+        /// How it chooses real servers from now on: rr, wrr, sh, dh, mh or fo
         #[arg(long)]
-        scheduler: Scheduler,
+        scheduler: SchedulerName,
+        #[command(flatten)]
+        options: SchedulerOptions,
         #[command(flatten)]
         request: RequestArgs,
     },
@@ -166,6 +198,28 @@ pub enum ServiceCommand {
         #[command(flatten)]
         request: RequestArgs,
     },
+}
+
+/// What schedulers can be told.
+#[derive(Clone, Debug, Args)]
+pub struct SchedulerOptions {
+    /// The scheduler's flags: sh-fallback, sh-port, mh-fallback, mh-port
+    ///
+    /// -port: the client's port counts, not only its address. -fallback: flows of a server of weight 0
+    /// go to others, instead of being refused.
+    #[arg(
+        short = 'b',
+        long = "scheduler-flags",
+        visible_alias = "sched-flags",
+        value_name = "FLAG,...",
+        value_delimiter = ','
+    )]
+    pub scheduler_flags: Vec<SchedulerFlag>,
+    /// Slots of mh's table, a prime [default: 4093, as ip_vs has]
+    ///
+    /// 65537 shares more evenly among many servers.
+    #[arg(long, value_name = "SLOTS", allow_negative_numbers = true)]
+    pub table_size: Option<i64>,
 }
 
 /// What to do with a real server.
@@ -234,8 +288,6 @@ pub struct FileArgs {
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory as _;
-
     use super::*;
 
     #[test]
@@ -262,7 +314,7 @@ mod tests {
             match Cli::try_parse_from(line.split(' ').chain(flag)) {
                 Ok(_) => true,
                 Err(error) => {
-                    assert_eq!(error.kind(), clap::error::ErrorKind::UnknownArgument, "{line}");
+                    assert_eq!(error.kind(), ErrorKind::UnknownArgument, "{line}");
                     false
                 }
             }
@@ -288,11 +340,14 @@ mod tests {
     fn services_are_named_as_everywhere() {
         let parse = |line: &str| Cli::try_parse_from(line.split(' '));
         parse("tunlb service add tcp:192.168.19.100:80 --scheduler wrr").expect("valid");
+        parse("tunlb service add tcp:192.168.19.100:80 --scheduler sh -b sh-port,sh-fallback")
+            .expect("as with ipvsadm");
         parse("tunlb server add tcp:192.168.19.100:80 192.168.19.2 --weight 3").expect("valid");
         parse("tunlb server edit tcp:192.168.19.100:80 192.168.19.2 --weight 0").expect("valid");
         for line in [
             "tunlb service add 192.168.19.100:80",
             "tunlb service add tcp:192.168.19.100:80 --scheduler lc",
+            "tunlb service add tcp:192.168.19.100:80 --scheduler sh -b port",
             "tunlb server add tcp:192.168.19.100:80 192.168.19.2 --weight 2147483648",
             "tunlb server add tcp:192.168.19.100:80 224.0.0.1",
             "tunlb server edit tcp:192.168.19.100:80 192.168.19.2",

@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use super::{
     CliError,
-    args::{FileArgs, RequestArgs, ServerCommand, ServiceCommand, StatsArgs},
+    args::{FileArgs, RequestArgs, SchedulerOptions, ServerCommand, ServiceCommand, StatsArgs},
     output,
 };
 use crate::{
@@ -24,13 +24,16 @@ impl RequestArgs {
 
 pub(super) async fn service(command: ServiceCommand) -> Result<(), CliError> {
     match command {
-        ServiceCommand::Add { service, scheduler, request } => {
-            let body = NewService { address: service, scheduler };
+        ServiceCommand::Add { service, scheduler, options, request } => {
+            let SchedulerOptions { scheduler_flags, table_size } = options;
+            let body = NewService { address: service, scheduler, scheduler_flags, table_size };
             change(&request, Method::POST, "/v1/services", Some(&body)).await
         }
-        ServiceCommand::Edit { service, scheduler, request } => {
+        ServiceCommand::Edit { service, scheduler, options, request } => {
             let path = format!("/v1/services/{service}");
-            change(&request, Method::PATCH, &path, Some(&ServicePatch { scheduler })).await
+            let SchedulerOptions { scheduler_flags, table_size } = options;
+            let body = ServicePatch { scheduler, scheduler_flags, table_size };
+            change(&request, Method::PATCH, &path, Some(&body)).await
         }
         ServiceCommand::Delete { service, request } => {
             let path = format!("/v1/services/{service}");

@@ -4,7 +4,7 @@ use std::net::Ipv4Addr;
 
 use toml_edit::{Array, ArrayOfTables, DocumentMut, InlineTable, Item, Table, TableLike, value};
 
-use super::{ChangeError, Scheduler, ServiceAddress, Weight};
+use super::{ChangeError, Scheduler, SchedulerFlag, ServiceAddress, TableSize, Weight};
 
 /// One change of what is desired.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -71,15 +71,13 @@ impl Change {
                     return Err(ChangeError::ServiceExists(service));
                 }
                 let end = length(services);
-                let fields = [
-                    ("address", value(service.to_string())),
-                    ("scheduler", value(scheduler.name())),
-                ];
-                insert(services, end, fields);
+                insert(services, end, [("address", value(service.to_string()))]);
+                if let Some(table) = get_mut(services, end) {
+                    set_scheduler(table, scheduler);
+                }
             }
             Self::EditService { service, scheduler } => {
-                let service = require_service(services, service)?;
-                set(service, "scheduler", value(scheduler.name()));
+                set_scheduler(require_service(services, service)?, scheduler);
             }
             Self::DeleteService { service } => {
                 let index =
@@ -177,6 +175,24 @@ fn get_mut(list: &mut Item, index: usize) -> Option<&mut dyn TableLike> {
     }
 }
 
+/// Sets a scheduler and all that belongs to it; what belonged to another goes.
+fn set_scheduler(service: &mut dyn TableLike, scheduler: Scheduler) {
+    set(service, "scheduler", value(scheduler.name().name()));
+    let flags: Array = scheduler.flags().into_iter().map(SchedulerFlag::name).collect();
+    let size = scheduler.table_size().filter(|size| *size != TableSize::default());
+    for (key, item) in [
+        ("scheduler_flags", (!flags.is_empty()).then(|| value(flags))),
+        ("table_size", size.map(|size| value(i64::from(size.get())))),
+    ] {
+        match item {
+            Some(item) => set(service, key, item),
+            None => {
+                service.remove(key);
+            }
+        }
+    }
+}
+
 /// Sets a key, keeping the comment that follows its value.
 fn set(table: &mut dyn TableLike, key: &str, mut item: Item) {
     if let Some(old) = table.get_mut(key) {
@@ -222,7 +238,7 @@ fn remove(list: &mut Item, index: usize) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::{Config, Overrides};
+    use crate::config::{Config, HashFlags, Overrides};
 
     const TEXT: &str = r#"# the edge of the house
 interfaces = ["eth0"] # uplink
@@ -317,6 +333,24 @@ icmp_per_second = 10
             .edit("interfaces = [\"eth0\"]\n[tables]\nflows = 64\n")
             .expect("possible");
         assert_eq!(listed(&text), ["tcp:10.0.0.9:80 rr"]);
+    }
+
+    #[test]
+    fn a_scheduler_brings_what_is_its_own_and_takes_what_was_the_others() {
+        let service = service("tcp:10.0.0.9:80");
+        let to = |text: &str, scheduler| {
+            Change::EditService { service, scheduler }.edit(text).expect("possible")
+        };
+        let all = HashFlags { fallback: true, port: true };
+        let size = TableSize::try_from(65_537).expect("a prime");
+        let text = to(TEXT, Scheduler::Mh(all, size));
+        assert!(text.contains("scheduler_flags = [\"mh-fallback\", \"mh-port\"]"), "{text}");
+        assert!(listed(&text)[0].contains("mh (mh-fallback,mh-port) table-size 65537"), "{text}");
+        assert!(lines_gone(TEXT, &text).is_empty(), "{text}");
+        let text = to(&text, Scheduler::Sh(HashFlags { fallback: false, port: true }));
+        assert!(listed(&text)[0].contains("sh (sh-port)"), "{text}");
+        let text = to(&text, Scheduler::Fo);
+        assert!(!text.contains("scheduler_flags") && !text.contains("table_size"), "{text}");
     }
 
     #[test]

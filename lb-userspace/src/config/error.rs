@@ -2,7 +2,7 @@
 
 use std::{fmt, io, path::PathBuf};
 
-use super::{NameError, ServiceAddress};
+use super::{NameError, Scheduler, ServiceAddress};
 
 /// Why a configuration was refused.
 #[derive(Debug, thiserror::Error)]
@@ -150,6 +150,24 @@ pub enum Problem {
     ServerIsVip {
         /// The service.
         service: ServiceAddress,
+    },
+    /// A lookup table that is longer than all of them may be.
+    #[error(
+        "service {service}: scheduler {scheduler} takes {slots} lookup slots, more than `tables.lookup` ({entries}); {}",
+        match scheduler {
+            Scheduler::Wrr => "give smaller weights, or weights with a common divisor, or raise it",
+            _ => "raise it",
+        }
+    )]
+    Slots {
+        /// The service.
+        service: ServiceAddress,
+        /// Its scheduler.
+        scheduler: Scheduler,
+        /// How many it takes.
+        slots: u64,
+        /// How many there are.
+        entries: u32,
     },
     /// More than a table holds.
     #[error("{count} {what} do not fit; raise `{setting}` (now {entries})")]

@@ -8,6 +8,7 @@ mod error;
 mod file;
 mod raw;
 mod resolve;
+mod scheduler;
 mod service;
 
 use std::path::PathBuf;
@@ -15,10 +16,9 @@ use std::path::PathBuf;
 pub use edit::Change;
 pub use error::{ChangeError, ConfigError, Place, Problem};
 pub use file::ConfigFile;
+pub use scheduler::{HashFlags, Scheduler, SchedulerFlag, SchedulerName, TableSize};
 pub(crate) use service::ipv4;
-pub use service::{
-    NameError, Protocol, Scheduler, Server, ServiceAddress, VirtualService, Weight, unicast,
-};
+pub use service::{NameError, Protocol, Server, ServiceAddress, VirtualService, Weight, unicast};
 
 pub use crate::bpf::Mode;
 use crate::store::Capacity;

@@ -39,6 +39,8 @@ pub(super) struct Limits {
 pub(super) struct Service {
     pub(super) address: Spanned<String>,
     pub(super) scheduler: Option<Spanned<String>>,
+    pub(super) scheduler_flags: Option<Spanned<Vec<Spanned<String>>>>,
+    pub(super) table_size: Option<Spanned<i64>>,
     #[serde(default)]
     pub(super) server: Vec<Spanned<Server>>,
 }

@@ -7,14 +7,15 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use lb_common::flow::WAYS;
+use lb_common::{flow::WAYS, table::LookupTable};
 use toml::Spanned;
 
 use super::{
-    Config, ConfigError, DEFAULT_PIN, DEFAULT_SOCKET, Mode, Overrides, Place, Problem, Server,
-    ServiceAddress, Settings, VirtualService, Weight, raw, unicast,
+    Config, ConfigError, DEFAULT_PIN, DEFAULT_SOCKET, Mode, NameError, Overrides, Place, Problem,
+    Scheduler, SchedulerFlag, SchedulerName, Server, ServiceAddress, Settings, VirtualService,
+    Weight, raw, unicast,
 };
-use crate::store::Capacity;
+use crate::{store::Capacity, tables::lookup};
 
 /// The kernel's IFNAMSIZ without the terminating zero.
 const INTERFACE_NAME: usize = 15;
@@ -111,7 +112,7 @@ pub(super) fn resolve(
         )?,
     };
     let interfaces = resolve_interfaces(&text, interfaces, overrides)?;
-    let services = resolve_services(&text, &service)?;
+    let services = resolve_services(&text, &service, settings.capacity.lookup)?;
     let config = Config { settings, interfaces, services };
     fits(&text, &config)?;
     Ok(config)
@@ -124,10 +125,11 @@ fn capacity(text: &Text<'_>, tables: &raw::Tables) -> Result<Capacity, ConfigErr
     let flows = text.number("tables.flows", flows.as_ref(), 1 << 20, flows_range)?;
     let servers = [1, MOST_REAL_SERVERS];
     let entries = [1, 1 << 20];
+    let slots = [1, LookupTable::MOST_SLOTS];
     Ok(Capacity {
         services: text.number("tables.services", services.as_ref(), 1024, entries)?,
         real_servers: text.number("tables.real_servers", real_servers.as_ref(), 4096, servers)?,
-        lookup: text.number("tables.lookup", lookup.as_ref(), 1 << 20, [1, 1 << 28])?,
+        lookup: text.number("tables.lookup", lookup.as_ref(), 1 << 20, slots)?,
         vips: text.number("tables.vips", vips.as_ref(), 1024, entries)?,
         flows: flows.next_power_of_two(),
     })
@@ -174,32 +176,61 @@ fn resolve_interfaces(
 fn resolve_services(
     text: &Text<'_>,
     raw: &[Spanned<raw::Service>],
+    most_slots: u32,
 ) -> Result<Vec<VirtualService>, ConfigError> {
     // Spans and not lines: counting lines is for what is wrong only.
     let mut spans: HashMap<ServiceAddress, Range<usize>> = HashMap::new();
     let mut services = Vec::with_capacity(raw.len());
     for service in raw {
-        let raw::Service { address, scheduler, server } = service.get_ref();
+        let raw::Service { address, server, .. } = service.get_ref();
         let span = address.span();
         let address: ServiceAddress = address
             .get_ref()
             .parse()
-            .map_err(|error: super::NameError| text.invalid(Some(span.clone()), error))?;
+            .map_err(|error: NameError| text.invalid(Some(span.clone()), error))?;
         if let Some(first) = spans.insert(address, span.clone()) {
             let first = text.line(&first);
             let problem = Problem::DuplicateService { service: address, first };
             return Err(text.invalid(Some(span), problem));
         }
-        let scheduler = match scheduler {
-            None => super::Scheduler::default(),
-            Some(name) => name.get_ref().parse().map_err(|source| {
-                text.invalid(Some(name.span()), Problem::InService { service: address, source })
-            })?,
-        };
+        let scheduler = resolve_scheduler(text, address, service.get_ref())?;
         let servers = resolve_servers(text, address, server)?;
-        services.push(VirtualService { address, scheduler, servers });
+        let service = VirtualService { address, scheduler, servers };
+        let slots = lookup::slots(&service);
+        if slots > most_slots.into() {
+            let problem =
+                Problem::Slots { service: address, scheduler, slots, entries: most_slots };
+            return Err(text.invalid(Some(span), problem));
+        }
+        services.push(service);
     }
     Ok(services)
+}
+
+fn resolve_scheduler(
+    text: &Text<'_>,
+    service: ServiceAddress,
+    raw: &raw::Service,
+) -> Result<Scheduler, ConfigError> {
+    let raw::Service { address: _, scheduler, scheduler_flags, table_size, server: _ } = raw;
+    let invalid = |span, source| text.invalid(span, Problem::InService { service, source });
+    let name = match scheduler {
+        None => SchedulerName::default(),
+        Some(name) => name.get_ref().parse().map_err(|e| invalid(Some(name.span()), e))?,
+    };
+    let flags = scheduler_flags.iter().flat_map(Spanned::get_ref);
+    let flag = |flag: &Spanned<String>| {
+        flag.get_ref().parse().map_err(|error| invalid(Some(flag.span()), error))
+    };
+    let flags: Vec<SchedulerFlag> = flags.map(flag).collect::<Result<_, _>>()?;
+    let size = table_size.as_ref().map(|size| *size.get_ref());
+    Scheduler::new(name, &flags, size).map_err(|error| {
+        let span = match &error {
+            NameError::IncompatibleFlag { .. } => scheduler_flags.as_ref().map(Spanned::span),
+            _ => table_size.as_ref().map(Spanned::span),
+        };
+        invalid(span, error)
+    })
 }
 
 fn resolve_servers(
@@ -238,6 +269,7 @@ fn resolve_servers(
 fn fits(text: &Text<'_>, config: &Config) -> Result<(), ConfigError> {
     let capacity = &config.settings.capacity;
     let servers = config.services.iter().map(|service| service.servers.len()).sum();
+    let slots = config.services.iter().map(lookup::slots).sum::<u64>() as usize;
     let mut vips: Vec<_> = config.services.iter().map(|service| service.address.vip).collect();
     vips.sort_unstable();
     vips.dedup();
@@ -245,6 +277,7 @@ fn fits(text: &Text<'_>, config: &Config) -> Result<(), ConfigError> {
         (config.services.len(), "services", "tables.services", capacity.services),
         (servers, "real servers", "tables.real_servers", capacity.real_servers),
         (vips.len(), "VIPs", "tables.vips", capacity.vips),
+        (slots, "lookup slots", "tables.lookup", capacity.lookup),
     ] {
         if count > entries as usize {
             return Err(text.invalid(None, Problem::Full { count, what, setting, entries }));
@@ -279,6 +312,16 @@ mod tests {
         assert_eq!(service.address.to_string(), "tcp:192.168.19.100:80");
         let servers: Vec<_> = service.servers.iter().map(|s| s.address.to_string()).collect();
         assert_eq!(servers, ["192.168.19.2", "192.168.19.3"]);
+    }
+
+    #[test]
+    fn a_scheduler_comes_with_flags_and_a_table_size() {
+        let config = parse(
+            "interfaces = [\"a\"]\n[[service]]\naddress = \"tcp:10.0.0.9:80\"\nscheduler = \"mh\"\n\
+             scheduler_flags = [\"mh-port\", \"mh-fallback\"]\ntable_size = 65537",
+        );
+        let scheduler = config.expect("valid").services[0].scheduler;
+        assert_eq!(scheduler.to_string(), "mh (mh-fallback,mh-port) table-size 65537");
     }
 
     #[test]
@@ -325,6 +368,41 @@ mod tests {
             (with("[[service]]\naddress = \"x\""), "t.toml:3: `x` is no virtual service"),
             (with("[[service]]\naddress = \"tcp:fd00::1:80\""), "IPv6"),
             (service("scheduler = \"lc\""), "t.toml:4: service tcp:10.0.0.9:80: `lc` is no"),
+            (
+                service("scheduler = \"rr\"\nscheduler_flags = [\"sh-port\"]"),
+                "t.toml:5: service tcp:10.0.0.9:80: incompatible scheduler flag `sh-port`: rr takes no",
+            ),
+            (
+                service("scheduler = \"sh\"\nscheduler_flags = [\n\"port\"]"),
+                "t.toml:6: service tcp:10.0.0.9:80: `port` is no scheduler flag",
+            ),
+            (
+                service("table_size = 4093"),
+                "t.toml:4: service tcp:10.0.0.9:80: scheduler rr has no table size",
+            ),
+            (
+                service("scheduler = \"mh\"\ntable_size = 4096"),
+                "t.toml:5: service tcp:10.0.0.9:80: table size 4096 is no prime",
+            ),
+            (
+                service(
+                    "scheduler = \"wrr\"\nserver = [{ address = \"10.0.0.1\", weight = 2000000 }, { address = \"10.0.0.2\" }]",
+                ),
+                "t.toml:3: service tcp:10.0.0.9:80: scheduler wrr takes 2000001 lookup slots, more than \
+                 `tables.lookup` (1048576); give smaller weights",
+            ),
+            (
+                with(
+                    "[tables]\nlookup = 300\n[[service]]\naddress = \"tcp:10.0.0.9:80\"\nscheduler = \"mh\"\n[[service.server]]\naddress = \"10.0.0.1\"",
+                ),
+                "scheduler mh takes 4093 lookup slots, more than `tables.lookup` (300); raise it",
+            ),
+            (
+                with(
+                    "[tables]\nlookup = 300\n[[service]]\naddress = \"tcp:10.0.0.9:80\"\nscheduler = \"dh\"\nserver = [{ address = \"10.0.0.1\" }]\n[[service]]\naddress = \"tcp:10.0.0.9:81\"\nscheduler = \"sh\"\nserver = [{ address = \"10.0.0.1\" }]",
+                ),
+                "512 lookup slots do not fit; raise `tables.lookup` (now 300)",
+            ),
             (
                 service("[[service]]\naddress = \"tcp:10.0.0.9:80\""),
                 "t.toml:5: service tcp:10.0.0.9:80 stands on line 3 already",

@@ -2,12 +2,10 @@
 
 use std::{fmt, net::Ipv4Addr, num::NonZeroU16, str::FromStr};
 
-use lb_common::{
-    Address, Be16,
-    table::{Service, ServiceKey},
-    wire,
-};
+use lb_common::{Address, Be16, table::ServiceKey, wire};
 use serde::{Deserialize, Serialize, de};
+
+use super::{Scheduler, SchedulerFlag, SchedulerName, TableSize};
 
 /// Why a text names no virtual service, server, scheduler or weight.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -43,8 +41,36 @@ pub enum NameError {
         port: String,
     },
     /// Not a scheduler.
-    #[error("`{0}` is no scheduler; rr and wrr are")]
+    #[error("`{0}` is no scheduler; rr, wrr, sh, dh, mh and fo are")]
     Scheduler(String),
+    /// Not a flag of any scheduler.
+    #[error("`{0}` is no scheduler flag; sh-fallback, sh-port, mh-fallback and mh-port are")]
+    SchedulerFlag(String),
+    /// A flag of another scheduler.
+    #[error(
+        "incompatible scheduler flag `{flag}`: {scheduler} takes {}; remove it or choose another scheduler",
+        match scheduler {
+            SchedulerName::Sh => "sh-fallback and sh-port",
+            SchedulerName::Mh => "mh-fallback and mh-port",
+            _ => "no flags",
+        }
+    )]
+    IncompatibleFlag {
+        /// The flag.
+        flag: SchedulerFlag,
+        /// The scheduler that does not have it.
+        scheduler: SchedulerName,
+    },
+    /// A size for a table that is not there.
+    #[error("scheduler {0} has no table size; mh has, leave it out for others")]
+    NoTable(SchedulerName),
+    /// Not the size that a table of `mh` can have.
+    #[error(
+        "table size {0} is no prime from {least} to {most}; ip_vs has 4093, 65537 shares more evenly",
+        least = TableSize::RANGE[0],
+        most = TableSize::RANGE[1]
+    )]
+    TableSize(i64),
     /// Not a weight.
     #[error("weight {0} is out of range; weights are 0 to 2147483647")]
     Weight(i64),
@@ -159,62 +185,6 @@ pub fn unicast(text: &str) -> Result<Ipv4Addr, NameError> {
         return Err(NameError::NotUnicast(address));
     }
     Ok(address)
-}
-
-/// How a service chooses the real server of a new flow.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Scheduler {
-    /// Round robin: one after the other; weight 0 is skipped, other weights make no difference.
-    #[default]
-    Rr,
-    /// Weighted round robin, smoothly interleaved.
-    Wrr,
-}
-
-impl Scheduler {
-    /// The name, as `ipvsadm` has it.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Rr => "rr",
-            Self::Wrr => "wrr",
-        }
-    }
-
-    /// Its number in the service table.
-    pub const fn number(self) -> u32 {
-        match self {
-            Self::Rr => Service::ROUND_ROBIN,
-            Self::Wrr => Service::WEIGHTED_ROUND_ROBIN,
-        }
-    }
-
-    /// The scheduler with this number in the service table.
-    pub const fn from_number(number: u32) -> Option<Self> {
-        match number {
-            Service::ROUND_ROBIN => Some(Self::Rr),
-            Service::WEIGHTED_ROUND_ROBIN => Some(Self::Wrr),
-            _ => None,
-        }
-    }
-}
-
-impl fmt::Display for Scheduler {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
-    }
-}
-
-impl FromStr for Scheduler {
-    type Err = NameError;
-
-    fn from_str(text: &str) -> Result<Self, NameError> {
-        match text {
-            "rr" => Ok(Self::Rr),
-            "wrr" => Ok(Self::Wrr),
-            _ => Err(NameError::Scheduler(text.into())),
-        }
-    }
 }
 
 /// A real server's weight, 0 to 2147483647 as with IPVS; 0 takes no new flows.

@@ -16,7 +16,10 @@ use tokio::sync::{mpsc, oneshot};
 use super::{DaemonError, chain, order::Order};
 use crate::{
     api::{Changes, Failure, NewServer, NewService, ServerPatch, ServicePatch, State, Stats, Text},
-    config::{Change, ChangeError, ConfigError, ServiceAddress, unicast},
+    config::{
+        Change, ChangeError, ConfigError, Scheduler, SchedulerFlag, SchedulerName, ServiceAddress,
+        unicast,
+    },
 };
 
 /// Where the answer to a request goes.
@@ -84,7 +87,9 @@ async fn detach(Shared(daemon): Shared<Daemon>) -> Response {
 
 async fn add_service(Shared(daemon): Shared<Daemon>, body: Bytes) -> Response {
     change(&daemon, || {
-        let NewService { address: service, scheduler } = required(&body)?;
+        let NewService { address: service, scheduler, scheduler_flags, table_size } =
+            required(&body)?;
+        let scheduler = self::scheduler(scheduler, &scheduler_flags, table_size)?;
         Ok(Change::AddService { service, scheduler })
     })
     .await
@@ -96,7 +101,8 @@ async fn edit_service(
     body: Bytes,
 ) -> Response {
     change(&daemon, || {
-        let ServicePatch { scheduler } = required(&body)?;
+        let ServicePatch { scheduler, scheduler_flags, table_size } = required(&body)?;
+        let scheduler = self::scheduler(scheduler, &scheduler_flags, table_size)?;
         Ok(Change::EditService { service: named(&service)?, scheduler })
     })
     .await
@@ -203,6 +209,14 @@ fn optional<T: DeserializeOwned>(body: &[u8]) -> Result<Option<T>, Box<Response>
 
 fn named(service: &str) -> Result<ServiceAddress, Box<Response>> {
     service.parse().map_err(|error: crate::config::NameError| bad(&error))
+}
+
+fn scheduler(
+    name: SchedulerName,
+    flags: &[SchedulerFlag],
+    table_size: Option<i64>,
+) -> Result<Scheduler, Box<Response>> {
+    Scheduler::new(name, flags, table_size).map_err(|error| bad(&error))
 }
 
 fn address(server: &str) -> Result<Ipv4Addr, Box<Response>> {

@@ -18,8 +18,8 @@ use lb_common::{Address, table::Vip};
 use self::fake::{CONFIG, FakePlane, SERVICE, Scene, link, servers_path};
 use super::*;
 use crate::{
-    api::{NewServer, NewService, ServerPatch, ServicePatch, State, Stats, Text},
-    config::{Mode, Scheduler},
+    api::{NewServer, ServerPatch, ServicePatch, State, Stats, Text},
+    config::{Mode, SchedulerFlag, SchedulerName},
     plan::Ownership,
 };
 
@@ -38,13 +38,18 @@ async fn a_change_is_in_the_file_and_in_the_tables_and_survives_a_restart() {
     let path = format!("{}/10.1.0.1", servers_path());
     let edited = daemon.ask(Method::PATCH, &path, &body).await;
     assert_eq!(edited, ["~ server tcp:10.0.0.9:80 10.1.0.1 weight 1 -> 7"]);
-    let body = ServicePatch { scheduler: Scheduler::Wrr };
+    let body = ServicePatch {
+        scheduler: SchedulerName::Mh,
+        scheduler_flags: vec![SchedulerFlag::MhPort],
+        table_size: Some(509),
+    };
     let edited = daemon.ask(Method::PATCH, &format!("/v1/services/{SERVICE}"), &body).await;
-    assert_eq!(edited, ["~ service tcp:10.0.0.9:80 scheduler rr -> wrr"]);
+    assert_eq!(edited, ["~ service tcp:10.0.0.9:80 scheduler rr -> mh (mh-port) table-size 509"]);
 
     let state = daemon.state().await;
     let [service] = state.services.as_slice() else { panic!("{state:?}") };
-    assert_eq!((service.scheduler, service.vip), (Scheduler::Wrr, Ownership::Owned));
+    assert_eq!(service.scheduler.to_string(), "mh (mh-port) table-size 509");
+    assert_eq!(service.vip, Ownership::Owned);
     let servers: Vec<_> =
         service.servers.iter().map(|s| (s.address.to_string(), s.weight.get())).collect();
     assert_eq!(servers, [("10.1.0.2".into(), 1), ("10.1.0.1".into(), 7)]);
@@ -76,8 +81,7 @@ async fn what_is_refused_changes_nothing() {
     let text = scene.text();
     let state = daemon.state().await;
 
-    let new_service =
-        NewService { address: SERVICE.parse().expect("valid"), scheduler: Scheduler::Rr };
+    let new_service = fake::new_service();
     let new_server = |address: &str| NewServer {
         address: address.parse().expect("an address"),
         weight: "1".parse().expect("a weight"),

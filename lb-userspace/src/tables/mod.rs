@@ -23,12 +23,15 @@ use std::{collections::BTreeMap, net::Ipv4Addr};
 
 use lb_common::{
     Address, MacAddress,
-    table::{LookupTable, RealServer, Service, VipFilter, Vlan},
+    table::{LookupTable, RealServer, Service, Slot, VipFilter, Vlan},
 };
 
-use self::space::{Entries, Slots};
+use self::{
+    lookup::{Pick, Turn},
+    space::{Entries, Slots},
+};
 use crate::{
-    config::{Server, ServiceAddress, VirtualService, ipv4},
+    config::{Scheduler, Server, ServiceAddress, VirtualService, Weight, ipv4},
     nexthop::NextHop,
     plan::{Actual, ActualServer, ActualService, Diff, ServiceChange, ServiceEdit, VipChange},
     store::{Store, StoreError},
@@ -177,8 +180,9 @@ impl Tables {
                 ServiceChange::Edit(edit) if edit.repicked => Some(&edit.service),
                 ServiceChange::Edit(_) | ServiceChange::Remove(_) => None,
             };
-            let length = service.map_or(0, |s| lookup::build(s.scheduler, &s.servers).len() as u32);
-            let Some(offset) = self.slots.take(length) else {
+            let length = u32::try_from(service.map_or(0, lookup::slots));
+            let taken = length.ok().and_then(|length| Some((self.slots.take(length)?, length)));
+            let Some((offset, length)) = taken else {
                 for (offset, length) in reserved {
                     if length > 0 {
                         self.slots.untake(offset);
@@ -215,20 +219,23 @@ impl Tables {
             scheduler: *scheduler,
             table: LookupTable::default(),
             picks: Vec::new(),
+            turn: Turn::default(),
             servers: BTreeMap::new(),
         };
         for server in servers {
             let server_index = self.add_server(store, *address, index, *server, hops)?;
-            let entry = ActualServer { index: server_index, weight: server.weight };
-            actual.servers.insert(server.address, entry);
+            actual.servers.insert(server.address, new_server(server_index, server.weight));
         }
-        let mut entry = Service {
+        let mut entry = scheduler.mark(Service {
             key: address.key(),
-            scheduler: scheduler.number(),
             position: store.service(index).position,
             ..Service::default()
-        };
-        write_picks(store, service, &mut actual, &mut entry, offset);
+        });
+        let candidates = lookup::candidates(service, None);
+        let weighted = *scheduler == Scheduler::Wrr;
+        actual.turn = Turn::first(&candidates, weighted, entry.position);
+        actual.picks = lookup::build(service, &candidates);
+        write_picks(store, &mut actual, &mut entry, offset);
         store.set_service(index, &entry);
         store.insert_service_index(&address.key(), index)?;
         self.actual.services.insert(*address, actual);
@@ -245,26 +252,35 @@ impl Tables {
         let ServiceEdit { service, scheduler: _, added, reweighted, removed, repicked } = edit;
         let address = service.address;
         let Some(mut actual) = self.actual.services.remove(&address) else { return Ok(()) };
+        let mut entry = service.scheduler.mark(store.service(actual.index));
+        let picks = repicked.then(|| {
+            let candidates = lookup::candidates(service, Some(&actual));
+            let picks = lookup::build(service, &candidates);
+            let turn = lookup::turn(service, &actual, (&picks, &candidates), entry.position);
+            (picks, turn)
+        });
         for server in added {
             let index = self.add_server(store, address, actual.index, *server, hops)?;
-            actual.servers.insert(server.address, ActualServer { index, weight: server.weight });
+            actual.servers.insert(server.address, new_server(index, server.weight));
         }
         for (server, _) in reweighted {
-            if let Some(entry) = actual.servers.get_mut(&server.address) {
-                entry.weight = server.weight;
-                let old = store.real_server(entry.index);
-                let new = RealServer { weight: server.weight.get(), ..old };
-                store.set_real_server(entry.index, &new);
+            if let Some(actual) = actual.servers.get_mut(&server.address) {
+                actual.weight = server.weight;
+                if server.weight.get() > 0 {
+                    actual.last_weight = server.weight;
+                }
+                let [weight, last_weight] = [actual.weight, actual.last_weight].map(Weight::get);
+                let old = store.real_server(actual.index);
+                store.set_real_server(actual.index, &RealServer { weight, last_weight, ..old });
             }
         }
-        let mut entry = store.service(actual.index);
-        entry.scheduler = service.scheduler.number();
         let old = actual.table;
-        if *repicked {
-            write_picks(store, service, &mut actual, &mut entry, offset);
+        actual.scheduler = service.scheduler;
+        if let Some((picks, turn)) = picks {
+            (actual.picks, actual.turn) = (picks, turn);
+            write_picks(store, &mut actual, &mut entry, offset);
         }
         store.set_service(actual.index, &entry);
-        actual.scheduler = service.scheduler;
         if *repicked {
             self.slots.give_up(old.offset(), old.length());
         }
@@ -325,6 +341,7 @@ impl Tables {
             address: server.address.into(),
             service_index,
             weight: server.weight.get(),
+            last_weight: server.weight.get(),
             ..RealServer::default()
         };
         set_next_hop(&mut entry, hops.get(&server.address));
@@ -361,25 +378,31 @@ fn filter(vips: &[Ipv4Addr]) -> VipFilter {
     VipFilter::of(vips.iter().map(|vip| Address::from(*vip)))
 }
 
-/// Writes a service's picks to the slots at `offset`, turned so that the data path goes on where
-/// IPVS would, and points the entry at them; whoever calls writes the entry.
+/// A server that was just added.
+const fn new_server(index: u32, weight: Weight) -> ActualServer {
+    ActualServer { index, weight, last_weight: weight }
+}
+
+/// Writes a service's picks to the slots at `offset`, a cycle so that the data path goes on at its
+/// turn, and points the entry at them; whoever calls writes the entry.
 fn write_picks(
     store: &mut dyn Store,
-    service: &VirtualService,
     actual: &mut ActualService,
     entry: &mut Service,
     offset: u32,
 ) {
-    let picks = lookup::build(service.scheduler, &service.servers);
-    // The data path sees the old table turned, so its last pick is at the position before this.
-    let next = lookup::next_pick(service.scheduler, &actual.picks, &picks, entry.position);
-    let turned = lookup::turned(&picks, next, entry.position);
-    let index = |pick: &Ipv4Addr| actual.servers.get(pick).map(|server| server.index);
-    let indices: Vec<u32> = turned.iter().filter_map(index).collect();
-    store.set_lookup(offset, &indices);
-    entry.table = LookupTable::new(offset, indices.len() as u32);
-    actual.table = entry.table;
-    actual.picks = turned;
+    let ActualService { scheduler, table, picks, turn, servers, .. } = actual;
+    let index = |server: &Ipv4Addr| servers.get(server).map(|server| server.index);
+    let slot = |pick: &Pick| match pick {
+        Pick::Refuse => Slot::REFUSE,
+        Pick::Server(server) => index(server).map_or(Slot::REFUSE, Slot::server),
+        Pick::Instead(server) => index(server).map_or(Slot::REFUSE, Slot::instead),
+    };
+    let slots: Vec<u32> = picks.iter().map(slot).map(|Slot(slot)| slot).collect();
+    store.set_lookup(offset, &lookup::slots_of(&slots, turn.head(slots.len())));
+    *table = LookupTable::new(offset, slots.len() as u32).read_by(lookup::method(*scheduler));
+    entry.table = *table;
+    (entry.base, entry.start) = (turn.base, turn.start);
 }
 
 fn set_next_hop(entry: &mut RealServer, hop: Option<&NextHop>) {

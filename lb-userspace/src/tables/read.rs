@@ -5,8 +5,9 @@ use std::{
     net::Ipv4Addr,
 };
 
-use lb_common::table::{RealServer, Service, ServiceKey, Vip};
+use lb_common::table::{RealServer, Service, ServiceKey, Slot, Vip};
 
+use super::lookup::{self, Pick, Turn};
 use crate::{
     config::{Scheduler, ServiceAddress, Weight, ipv4},
     plan::{Actual, ActualServer, ActualService, Ownership},
@@ -84,7 +85,8 @@ pub(super) fn read(store: &dyn Store) -> Result<Actual, StoreError> {
             continue;
         }
         if let Some(address) = ipv4(entry.address) {
-            let server = ActualServer { index, weight: Weight::from_table(entry.weight) };
+            let [weight, last_weight] = [entry.weight, entry.last_weight].map(Weight::from_table);
+            let server = ActualServer { index, weight, last_weight };
             servers.entry(entry.service_index).or_default().insert(address, server);
             addresses.insert(index, address);
         }
@@ -92,13 +94,22 @@ pub(super) fn read(store: &dyn Store) -> Result<Actual, StoreError> {
     for (key, index) in store.service_indices()? {
         let service = store.service(index);
         let Some(address) = ServiceAddress::from_key(&key) else { continue };
+        let address_of =
+            |slot: Slot| addresses.get(&slot.index()).copied().unwrap_or(Ipv4Addr::UNSPECIFIED);
+        let pick = |slot| match Slot(store.lookup(slot)) {
+            Slot::REFUSE => Pick::Refuse,
+            slot if slot.is_available() => Pick::Server(address_of(slot)),
+            slot => Pick::Instead(address_of(slot)),
+        };
         let slots = service.table.offset()..service.table.offset() + service.table.length();
-        let pick = |slot| addresses.get(&store.lookup(slot)).copied();
+        let picks: Vec<Pick> = slots.map(pick).collect();
+        let turn = Turn { base: service.base, start: service.start };
         let actual_service = ActualService {
             index,
-            scheduler: Scheduler::from_number(service.scheduler).unwrap_or_default(),
+            scheduler: Scheduler::of(&service).unwrap_or_default(),
             table: service.table,
-            picks: slots.map(|slot| pick(slot).unwrap_or(Ipv4Addr::UNSPECIFIED)).collect(),
+            picks: lookup::cycle_of(&picks, turn.head(picks.len())),
+            turn,
             servers: servers.remove(&index).unwrap_or_default(),
         };
         actual.services.insert(address, actual_service);

@@ -5,9 +5,15 @@ use std::net::Ipv4Addr;
 use anyhow::Result;
 use lb_common::{
     Address, Be16, MacAddress,
-    table::{Interface, LookupTable, RealServer, Service, ServiceKey, Vip, VipFilter, Vlan},
+    table::{
+        Interface, LookupTable, Method, RealServer, Service, ServiceKey, Slot, Vip, VipFilter, Vlan,
+    },
 };
-use lb_userspace::store::{Capacity, Store};
+use lb_userspace::{
+    config::{Scheduler, SchedulerFlag, SchedulerName, VirtualService},
+    store::{Capacity, Store},
+    tables::lookup::{self, Candidate, Pick},
+};
 use serde::{Deserialize, Deserializer, de::Error};
 
 /// The interface on which frames come in: loopback's index, as which BPF_PROG_TEST_RUN runs.
@@ -15,7 +21,7 @@ pub(super) const INTERFACE: u32 = 1;
 
 /// Table sizes: more than any fixture needs, and more flows than crowd each other out.
 pub(super) const CAPACITY: Capacity =
-    Capacity { services: 512, real_servers: 16, lookup: 32, vips: 8, flows: 512 };
+    Capacity { services: 512, real_servers: 16, lookup: 8192, vips: 8, flows: 512 };
 /// Services that a fixture has at most.
 pub(super) const SERVICES: u32 = 8;
 /// A limit below this can be reached by the few frames of a case.
@@ -57,8 +63,15 @@ pub struct FixtureService {
     pub port: u16,
     /// The protocol's number.
     pub protocol: u8,
-    /// The order in which new flows go to the servers, by position in `server`.
+    /// The order in which new flows go to the servers, by position in `server`; of services without
+    /// `scheduler`.
+    #[serde(default)]
     pub lookup: Vec<u32>,
+    /// The scheduler, whose table the daemon's code lays out.
+    pub scheduler: Option<SchedulerName>,
+    /// Its flags.
+    #[serde(default)]
+    pub scheduler_flags: Vec<SchedulerFlag>,
     /// The servers.
     #[serde(default)]
     pub server: Vec<FixtureServer>,
@@ -74,6 +87,9 @@ pub struct FixtureServer {
     pub source: Ipv4Addr,
     /// The weight.
     pub weight: u32,
+    /// The weight before it was 0.
+    #[serde(default)]
+    pub last_weight: u32,
     /// The egress interface; 0 without a resolved next hop.
     pub interface: u32,
     /// The next hop's Ethernet address.
@@ -146,13 +162,10 @@ impl Fixture {
             let key = service.key();
             let first = servers.len() as u32;
             let service_index = first_service + services.len() as u32;
-            services.push(Service {
-                table: LookupTable::new(lookup.len() as u32, service.lookup.len() as u32),
-                key,
-                scheduler: Service::WEIGHTED_ROUND_ROBIN,
-                ..Service::default()
-            });
-            lookup.extend(service.lookup.iter().map(|position| first + position));
+            let (method, slots) = service.slots(first);
+            let table = LookupTable::new(lookup.len() as u32, slots.len() as u32);
+            services.push(Service { table: table.read_by(method), key, ..Service::default() });
+            lookup.extend(slots);
             servers.extend(service.server.iter().map(|server| server.entry(key, service_index)));
         }
         (services, lookup, servers)
@@ -160,12 +173,40 @@ impl Fixture {
 }
 
 impl FixtureService {
+    /// The lookup table, of servers whose entries start at `first`, and how it is read.
+    fn slots(&self, first: u32) -> (Method, Vec<u32>) {
+        let Some(name) = self.scheduler else {
+            return (Method::TURNS, self.lookup.iter().map(|position| first + position).collect());
+        };
+        let scheduler = Scheduler::new(name, &self.scheduler_flags, None).expect("compatible");
+        let address = format!("tcp:{}:{}", self.address, self.port).parse().expect("a service");
+        let candidates: Vec<_> = self.server.iter().map(FixtureServer::candidate).collect();
+        let service = VirtualService { address, scheduler, servers: Vec::new() };
+        let index = |server: Ipv4Addr| {
+            let position = self.server.iter().position(|other| other.address == server);
+            first + position.expect("one of the servers") as u32
+        };
+        let slot = |pick| match pick {
+            Pick::Server(server) => Slot::server(index(server)),
+            Pick::Instead(server) => Slot::instead(index(server)),
+            Pick::Refuse => Slot::REFUSE,
+        };
+        let picks = lookup::build(&service, &candidates);
+        let slots = picks.into_iter().map(|pick| slot(pick).0).collect();
+        (lookup::method(scheduler), slots)
+    }
+
     fn key(&self) -> ServiceKey {
         ServiceKey::new(self.address.into(), Be16::new(self.port), self.protocol)
     }
 }
 
 impl FixtureServer {
+    fn candidate(&self) -> Candidate {
+        let Self { address, weight, last_weight, .. } = *self;
+        Candidate { address, weight, last_weight: weight.max(last_weight) }
+    }
+
     fn entry(&self, service: ServiceKey, service_index: u32) -> RealServer {
         if self.removed {
             return RealServer::default();

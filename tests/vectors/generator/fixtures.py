@@ -85,14 +85,62 @@ def ipvs(lookup, servers=IPVS_RS, local=False):
     return director(services, owned=[] if local else vips, local=vips if local else [])
 
 
+def scheduled(vip, scheduler, flags, weights, before, port=80):
+    """A service whose servers 1, 2, … were added in this order: it lists the last one first."""
+    macs = [RS1_MAC, RS2_MAC, "02:00:00:00:19:04", "02:00:00:00:19:05"]
+    servers = [
+        server(f"10.3.0.1{n + 1}", macs[n], source=IPVS_SOURCE, weight=weights[n], last_weight=before[n])
+        for n in reversed(range(len(weights)))
+    ]
+    result = service(vip, port, TCP, servers)
+    del result["lookup"]
+    return {
+        "address": result.pop("address"),
+        "port": result.pop("port"),
+        "protocol": result.pop("protocol"),
+        "scheduler": scheduler,
+        "scheduler_flags": flags,
+    } | result
+
+
+# Scheduler, flags, weights, and the weights before some became 0: cases of ipvs_mappings.json.
+SCHEDULED = {
+    "sh": ("sh", [], [1, 2, 3], [1, 2, 3]),
+    "sh_port": ("sh", ["sh-port"], [1, 2, 3], [1, 2, 3]),
+    "sh_quiesced": ("sh", [], [1, 0, 1], [1, 1, 1]),
+    "sh_fallback": ("sh", ["sh-fallback"], [1, 0, 1], [1, 1, 1]),
+    "sh_fallback_port": ("sh", ["sh-fallback", "sh-port"], [0, 1, 0, 1], [3, 1, 2, 1]),
+    "sh_heavy": ("sh", [], [2147483647, 1, 1], [2147483647, 1, 1]),
+    "mh": ("mh", [], [1, 2, 3], [1, 2, 3]),
+    "mh_port": ("mh", ["mh-port"], [1, 2, 3], [1, 2, 3]),
+    "mh_quiesced": ("mh", [], [1, 0, 1], [1, 1, 1]),
+    "mh_fallback": ("mh", ["mh-fallback"], [0, 0, 3, 2], [5, 4, 3, 2]),
+    "mh_fallback_port": ("mh", ["mh-fallback", "mh-port"], [3, 1, 0], [3, 1, 2]),
+    "mh_last_one": ("mh", ["mh-fallback"], [1, 0, 0, 0], [1, 1, 1, 1]),
+    "mh_heavy": ("mh", [], [2147483647, 1, 1], [2147483647, 1, 1]),
+}
+# Of ipvs_destinations.json, four VIPs each.
+DESTINATIONS = {
+    "dh_equal": ([1, 1, 1], 104),
+    "dh_heavy": ([3, 1, 1], 106),
+    "dh_quiesced": ([5, 0, 2, 1], 109),
+}
+
+
+def destinations(weights, octet):
+    vips = [f"10.{octet}.{number * 37 % 256}.{(number * 91 + 5) % 256}" for number in range(4)]
+    services = [scheduled(vip, "dh", [], weights, weights) for vip in vips]
+    return director(services, owned=vips)
+
+
 FIXTURES = {
     "seed": director(both(RS), local=(LOCAL_VIP,)),
     "two_services": director(
         [service(VIP, 80, TCP, RS), service(VIP, 443, TCP, RS), service(VIP, 443, UDP, RS)]
     ),
     "local": director(both(RS, vip=LOCAL_VIP), owned=(), local=(LOCAL_VIP,)),
-    # Smooth weighted round robin of weights 3 and 1.
-    "weighted": director(both(changed(RS, {"weight": 3}, {}), [0, 0, 1, 0])),
+    # Weighted round robin of weights 3 and 1, beginning with a round of everybody.
+    "weighted": director(both(changed(RS, {"weight": 3}, {}), [0, 1, 0, 0])),
     "quiesced": director(both(changed(RS, {"weight": 0}, {}), [1])),
     "all_quiesced": director(both(changed(RS, {"weight": 0}, {"weight": 0}), [])),
     "no_servers": director(both([])),
@@ -131,3 +179,9 @@ FIXTURES = {
         "served": [VIP],
     },
 }
+
+FIXTURES |= {
+    f"ipvs_{name}": director([scheduled(IPVS_VIP, *case)], owned=[IPVS_VIP])
+    for name, case in SCHEDULED.items()
+}
+FIXTURES |= {f"ipvs_{name}": destinations(*case) for name, case in DESTINATIONS.items()}

@@ -294,9 +294,9 @@ def schedule():
         *[sent(packet(sport=1 + n), server=n % 2) for n in range(6)],
     )
     file.case(
-        "wrr walks the order that userspace interleaved",
-        "the lookup table of the fixture: smooth weighted round robin of 3 and 1",
-        *[sent(packet(sport=1 + n), server=[0, 0, 1, 0][n % 4]) for n in range(8)],
+        "wrr serves a heavy server several times in a row",
+        "measured: ip_vs's wrr of weights 3 and 1, the heavy one first in its list",
+        *[sent(packet(sport=1 + n), server=[0, 1, 0, 0][n % 4]) for n in range(8)],
         fixture="weighted",
     )
     file.case(

@@ -23,7 +23,7 @@ use super::super::*;
 use crate::{
     api::{NewServer, NewService, State},
     client::{Client, ClientError},
-    config::Scheduler,
+    config::SchedulerName,
     netlink::{Link, LinkKind, NetlinkError},
     nexthop::NextHop,
     store::Store,
@@ -41,7 +41,7 @@ impl Kernel {
         let mut tables = MemoryTables::new(16, SEED, 1000);
         tables.services = vec![Service::default(); 3];
         tables.real_servers = vec![RealServer::default(); 4];
-        tables.lookup = vec![0; 64];
+        tables.lookup = vec![0; 1024];
         Arc::new(Mutex::new(Self { tables: Some(tables), attached: Vec::new(), opened: 0 }))
     }
 }
@@ -292,9 +292,7 @@ impl Running {
     }
 
     pub(super) async fn add_service(&self) -> Vec<String> {
-        let body =
-            NewService { address: SERVICE.parse().expect("valid"), scheduler: Scheduler::Rr };
-        self.ask(Method::POST, "/v1/services", &body).await
+        self.ask(Method::POST, "/v1/services", &new_service()).await
     }
 
     pub(super) async fn add_server(&self, address: &str) -> Vec<String> {
@@ -325,4 +323,14 @@ pub(super) const SERVICE: &str = "tcp:10.0.0.9:80";
 
 pub(super) fn servers_path() -> String {
     format!("/v1/services/{SERVICE}/servers")
+}
+
+/// The service, with the least that can be said of one.
+pub(super) fn new_service() -> NewService {
+    NewService {
+        address: SERVICE.parse().expect("valid"),
+        scheduler: SchedulerName::Rr,
+        scheduler_flags: Vec::new(),
+        table_size: None,
+    }
 }
