@@ -1,6 +1,12 @@
 //! `bench`: measures, prints a table, and writes JSON and a chart to target/bench.
 
+mod bars;
+mod frame;
+mod host;
+mod measure;
+mod output;
 mod packet;
+mod table;
 
 use anyhow::Result;
 use clap::Subcommand;
