@@ -30,7 +30,7 @@ pub(crate) enum Source {
 }
 
 /// Everything, in the order of installation: bpf-linker is built against the LLVM before it.
-pub(crate) const TOOLS: [Tool; 10] = [
+pub(crate) const TOOLS: [Tool; 11] = [
     Tool { name: "cargo-fmt", why: "ci: formatting", source: Source::Component("rustfmt") },
     Tool {
         name: "cargo-clippy",
@@ -84,6 +84,11 @@ pub(crate) const TOOLS: [Tool; 10] = [
         name: "qemu",
         why: "vm: a stock kernel in a virtual machine",
         source: Source::System(&["qemu-system-x86", "busybox-static", "kmod"]),
+    },
+    Tool {
+        name: "ipvsadm",
+        why: "vm: sets up the IPVS that tunlb is compared with",
+        source: Source::System(&["ipvsadm"]),
     },
 ];
 

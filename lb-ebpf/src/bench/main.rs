@@ -16,7 +16,7 @@ use aya_ebpf::{
     macros::xdp,
     programs::XdpContext,
 };
-use lb_common::Packet;
+use lb_common::{Packet, wire::checksum::Sum};
 use lb_ebpf::{XdpPacket, bench_loop};
 
 lb_ebpf::license!();
@@ -104,6 +104,26 @@ pub fn textbook(context: XdpContext) -> u32 {
 #[xdp]
 pub fn bench_textbook(context: XdpContext) -> u32 {
     bench_loop::run(context.ctx, textbook)
+}
+
+/// Sends a flow's packet back out of the interface that it seems to have come in by, as one that a
+/// kernel takes for a client's, too: with an IPv4 checksum, and not from port 0.
+#[xdp]
+pub fn generate(context: XdpContext) -> u32 {
+    bench_loop::run_live(context.ctx, |context| {
+        let mut packet = XdpPacket::new(XdpContext::new(context));
+        let (Some(header), Some([port])) = (packet.load::<20>(14), packet.load::<1>(34)) else {
+            return xdp_action::XDP_ABORTED;
+        };
+        let (words, _) = header.as_chunks::<4>();
+        let sum = words.iter().fold(Sum::ZERO, |sum, word| sum.word32(u32::from_ne_bytes(*word)));
+        // The loop has written zero there.
+        if packet.store(24, &sum.checksum().to_ne_bytes()) && packet.store(34, &[port | 0x80]) {
+            xdp_action::XDP_TX
+        } else {
+            xdp_action::XDP_ABORTED
+        }
+    })
 }
 
 /// Drops every frame: for the far end of a veth.

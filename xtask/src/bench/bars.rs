@@ -29,6 +29,7 @@ const TARGET: RGBColor = RGBColor(190, 30, 45);
 /// How a value becomes a length.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Scale {
+    Linear,
     /// 5 and 500 are both to be seen.
     SquareRoot,
 }
@@ -57,6 +58,7 @@ pub(super) fn draw(
     let x = |value: f64| {
         let part = value.max(0.0) / longest;
         let part = match scale {
+            Scale::Linear => part,
             Scale::SquareRoot => part.sqrt(),
         };
         LEFT + (part * f64::from(RIGHT - LEFT)) as i32

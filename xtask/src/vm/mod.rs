@@ -7,7 +7,7 @@
 mod accel;
 mod console;
 mod initramfs;
-mod job;
+pub(crate) mod job;
 mod kernel;
 mod qemu;
 pub(crate) mod suite;
