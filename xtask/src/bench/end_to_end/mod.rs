@@ -40,16 +40,14 @@ use crate::repo::Repo;
 /// come from the stack, and veth copies each for XDP. The rounds go back and forth between the two. Emulated, absolute
 /// rates mean nothing; ratios within one run do.
 ///
-/// On hardware: this machine sends, another one is the director, a third (or more) the real servers. Set the director up
-/// with the services of your choice on six VIPs, and run
+/// On hardware, this machine only sends; another is the director, with six VIPs, and others the real servers:
 ///
-///   cargo xtask bench end-to-end --interface IF --dst-mac MAC --vip FIRST-VIP --seconds 30
+/// cargo xtask bench end-to-end --interface IF --dst-mac MAC --vip FIRST-VIP --seconds 30
 ///
-/// Then read what arrived per second where it arrives: `ip -s link` or `ethtool -S IF` on the real servers, before and
-/// after; `tunlb stats` or `ipvsadm -Ln --stats` on the director says what it forwarded. mpstat on the director shows
-/// its CPU.
+/// What arrived is read where it arrives: the receive counters of the real servers' interfaces (`ip -s link`,
+/// `ethtool -S IF`) before and after. On the director, `tunlb stats` or `ipvsadm -Ln --stats` say what it forwarded, and
+/// `mpstat -P ALL 1` what that took.
 #[derive(Debug, clap::Args)]
-#[command(verbatim_doc_comment)]
 pub(crate) struct Args {
     /// A fast run with few packets: shows that everything works, its numbers mean nothing.
     #[arg(long)]
