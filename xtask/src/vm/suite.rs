@@ -17,6 +17,9 @@ use crate::{
 /// The packages whose integration tests talk to the kernel.
 const PACKAGES: [&str; 2] = ["lb-userspace", "tests"];
 
+/// The benchmarks that compare with what only the stock kernel has.
+const BENCHMARKS: [&str; 2] = ["end-to-end", "connections"];
+
 /// Under emulation all of it takes some 5 minutes on an idle machine.
 const LIMIT: Duration = Duration::from_secs(30 * 60);
 
@@ -52,9 +55,10 @@ pub(crate) fn run(repo: &Repo) -> Result<()> {
     if programs.is_empty() {
         bail!("cargo built no test programs");
     }
-    let demo = repo.root().join("target/debug/tunlb");
+    let [tunlb, xtask] = ["tunlb", "xtask"]
+        .map(|name| quote(&repo.root().join("target/debug").join(name).to_string_lossy()));
     let job = Job {
-        command: vec!["sh".to_owned(), "-c".to_owned(), script(&programs, &demo.to_string_lossy())],
+        command: vec!["sh".to_owned(), "-c".to_owned(), script(&programs, &tunlb, &xtask)],
         environment: VARIABLES.map(|(name, value)| (name.to_owned(), value.to_owned())).to_vec(),
         limit: LIMIT,
     };
@@ -98,7 +102,7 @@ fn programs(messages: &str) -> Result<Vec<Program>> {
 }
 
 /// One test at a time, because some have limits of time. A failing one does not keep the others from running; the last line names those that failed.
-fn script(programs: &[Program], demo: &str) -> String {
+fn script(programs: &[Program], tunlb: &str, xtask: &str) -> String {
     let mut text = "failed=\n".to_owned();
     for Program { name, folder, executable } in programs {
         let [folder, executable] = [folder, executable].map(|path| quote(&path.to_string_lossy()));
@@ -107,10 +111,16 @@ fn script(programs: &[Program], demo: &str) -> String {
              (cd {folder} && CARGO_MANIFEST_DIR={folder} {executable} --include-ignored --test-threads 1) || failed=\"$failed {name}\"\n"
         ));
     }
+    // Of the benchmarks, the parts that other kernels may leave out: IPVS and pktgen.
+    for part in BENCHMARKS {
+        text.push_str(&format!(
+            "echo '=== bench {part} --quick (stock kernel)'\n\
+             {xtask} bench {part} --quick --inside /tmp/{part}.json --tunlb {tunlb} || failed=\"$failed bench-{part}\"\n"
+        ));
+    }
     text.push_str(&format!(
-        "echo '=== tunlb demo (stock kernel)'\n{} demo || failed=\"$failed demo\"\n\
-         [ -z \"$failed\" ] || {{ echo \"failed on the stock kernel:$failed\"; exit 1; }}\n",
-        quote(demo)
+        "echo '=== tunlb demo (stock kernel)'\n{tunlb} demo || failed=\"$failed demo\"\n\
+         [ -z \"$failed\" ] || {{ echo \"failed on the stock kernel:$failed\"; exit 1; }}\n"
     ));
     text
 }
@@ -146,7 +156,7 @@ mod tests {
         };
         let both = [program("first", "false"), program("second", "true")];
         let output = std::process::Command::new("sh")
-            .args(["-c", &script(&both, "true")])
+            .args(["-c", &script(&both, "true", "true")])
             .output()
             .expect("a shell");
         assert_eq!(output.status.code(), Some(1));

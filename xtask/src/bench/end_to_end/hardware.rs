@@ -94,7 +94,7 @@ pub(super) fn run(
     send(FIRST)?;
     let count = f64::from(FIRST) / start.elapsed().as_secs_f64() * time.as_secs_f64();
     let count = (count as u32).max(FIRST);
-    println!("sending {count} packets to {director}, about {} s", time.as_secs());
+    println!("sending {count} packets to {director}, about {:.1} s", time.as_secs_f64());
     let (before, start) = (sent(interface)?, Instant::now());
     send(count)?;
     let seconds = start.elapsed().as_secs_f64();

@@ -54,12 +54,13 @@ pub(crate) struct Args {
     quick: bool,
 
     /// How often to measure every row.
-    #[arg(long, default_value_t = 5, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, default_value_t = 15, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     rounds: u32,
 
-    /// How long to measure each engine in each round; with --interface, how long to send.
-    #[arg(long, default_value_t = 2, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=600))]
-    seconds: u64,
+    /// How long to measure each engine in each round; with --interface, how long to send. Many short rounds are less
+    /// disturbed by a machine's other work than few long ones.
+    #[arg(long, default_value_t = 0.5, value_name = "N", value_parser = seconds)]
+    seconds: f64,
 
     /// How many flows "many" are; a power of two.
     #[arg(long, default_value_t = 65536, value_name = "N", value_parser = power_of_two)]
@@ -76,6 +77,13 @@ pub(crate) struct Args {
     inside: Inside,
 }
 
+fn seconds(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(seconds) if (0.1..=3600.0).contains(&seconds) => Ok(seconds),
+        _ => Err("it has to be from 0.1 to 3600".to_owned()),
+    }
+}
+
 /// As many as pktgen has source ports for.
 fn power_of_two(text: &str) -> Result<u32, String> {
     match text.parse::<u32>() {
@@ -88,7 +96,7 @@ pub(crate) fn run(repo: &Repo, args: &Args) -> Result<()> {
     let name = "end-to-end";
     if let Some(interface) = &args.hardware.interface {
         root(name)?;
-        let time = Duration::from_secs(args.seconds);
+        let time = Duration::from_secs_f64(args.seconds);
         return hardware::run(repo, &args.hardware, interface, time, args.flows);
     }
     if let (Some(path), Some(tunlb)) = (&args.inside.inside, &args.inside.tunlb) {
@@ -110,7 +118,7 @@ pub(crate) fn run(repo: &Repo, args: &Args) -> Result<()> {
             arguments.push("--quick".to_owned());
         }
         // Each row, and what opens its flows.
-        let limit = Duration::from_secs(900 + 40 * u64::from(args.rounds) * args.seconds);
+        let limit = Duration::from_secs_f64(900.0 + 60.0 * f64::from(args.rounds) * args.seconds);
         programs.measure_in_vm(repo, name, &arguments, limit)?
     };
     println!("{report}");
@@ -139,7 +147,7 @@ fn measure(repo: &Repo, args: &Args, tunlb: &Path, all: bool) -> Result<Report> 
     let full = !args.quick;
     let extent = Extent {
         rounds: if full { args.rounds } else { 2 },
-        time: if full { Duration::from_secs(args.seconds) } else { Duration::from_millis(50) },
+        time: if full { Duration::from_secs_f64(args.seconds) } else { Duration::from_millis(50) },
         flows: if full { args.flows } else { 1024 },
         // The first one has the machine's interrupts.
         cpu: thread::available_parallelism()?.get() - 1,

@@ -107,14 +107,15 @@ impl Report {
         };
         let mut rates = table(&[
             what,
-            "tunlb min",
-            "median",
-            "IPVS min",
-            "median",
+            "tunlb",
+            "best",
+            "IPVS",
+            "best",
             "plain sink",
             "ratio",
             "least",
             "most",
+            "of best",
             "plain sink",
             "target",
         ]);
@@ -122,8 +123,8 @@ impl Report {
             let (mut cells, tunlb) =
                 (vec![label(row.scheduler, row.load)], row.engine(Engine::Tunlb));
             for measured in [tunlb, row.engine(Engine::Ipvs)] {
-                cells.push(shown(measured, |measured| kilo(measured.rate.min())));
                 cells.push(shown(measured, |measured| kilo(measured.rate.median())));
+                cells.push(shown(measured, |measured| kilo(measured.rate.max())));
             }
             let plain = row.engine(Engine::IpvsPlainSink);
             cells.push(shown(plain, |measured| kilo(measured.rate.median())));
@@ -132,6 +133,10 @@ impl Report {
             cells.push(shown(ratio, |ratio| decimals(ratio.median())));
             cells.push(shown(ratio, |ratio| decimals(ratio.min())));
             cells.push(shown(ratio, |ratio| decimals(ratio.max())));
+            let best = tunlb.zip(row.engine(Engine::Ipvs));
+            cells.push(shown(best.as_ref(), |(tunlb, ipvs)| {
+                decimals(tunlb.rate.max() / ipvs.rate.max())
+            }));
             let plain = row.ratio(Engine::IpvsPlainSink);
             cells.push(shown(plain.as_ref(), |ratio| decimals(ratio.median())));
             let target = |ratio: &crate::bench::series::Series| {
