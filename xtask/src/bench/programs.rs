@@ -26,8 +26,9 @@ pub(super) struct Programs {
 }
 
 impl Programs {
-    /// Those of a release build; of this program's own build for a quick run, whose numbers mean nothing.
-    pub(super) fn find(repo: &Repo, quick: bool) -> Result<Self> {
+    /// Those of a release build; of this program's own build for a quick run, whose numbers mean nothing. Of `tunlb`, the
+    /// one that is asked for, if any.
+    pub(super) fn find(repo: &Repo, quick: bool, tunlb: Option<&Path>) -> Result<Self> {
         let folder = if quick {
             let own = env::current_exe().context("cannot tell this program's path")?;
             own.parent().context("a program is in a folder")?.to_owned()
@@ -44,9 +45,14 @@ impl Programs {
             process::run(&mut cargo)?;
             repo.root().join("target/release")
         };
-        let programs = Self { tunlb: folder.join("tunlb"), xtask: folder.join("xtask") };
+        let tunlb = match tunlb {
+            // The command in the virtual machine starts elsewhere.
+            Some(path) => std::path::absolute(path).context("cannot tell where --tunlb is")?,
+            None => folder.join("tunlb"),
+        };
+        let programs = Self { tunlb, xtask: folder.join("xtask") };
         if !programs.tunlb.is_file() {
-            bail!("there is no {}: run `cargo build --workspace`", programs.tunlb.display());
+            bail!("there is no {}; `cargo build --workspace` makes one", programs.tunlb.display());
         }
         Ok(programs)
     }
@@ -79,15 +85,16 @@ impl Programs {
     }
 }
 
-/// What a run inside of the virtual machine is told by the one outside.
+/// Which programs are run, and what a run inside of the virtual machine is told by the one outside.
 #[derive(Clone, Debug, clap::Args)]
 pub(super) struct Inside {
     /// Write the report to this file, print none; everything that the stock kernel has must work.
     #[arg(long, hide = true, value_name = "FILE", requires = "tunlb")]
     pub(super) inside: Option<PathBuf>,
 
-    /// The `tunlb` to run.
-    #[arg(long, hide = true, value_name = "FILE")]
+    /// The `tunlb` to measure, instead of a release build of this checkout: to compare two versions. The virtual machine
+    /// sees all of this machine's files but /tmp and /run.
+    #[arg(long, value_name = "FILE")]
     pub(super) tunlb: Option<PathBuf>,
 }
 

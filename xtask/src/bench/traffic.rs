@@ -41,11 +41,13 @@ impl Traffic {
         Ok(Self { object: loaded?, pins })
     }
 
-    /// Makes `repeat` frames come out of an interface of this thread's namespace; returns when the last one is sent.
-    pub(super) fn generate(&self, interface: u32, frame: &[u8], repeat: u32) -> Result<()> {
+    /// Makes `repeat` frames come out of an interface of this thread's namespace; returns when the last one is sent. The
+    /// seconds that it took, without making room for frames before and giving it back after.
+    pub(super) fn generate(&self, interface: u32, frame: &[u8], repeat: u32) -> Result<f64> {
         let program: &Xdp =
             self.object.program(GENERATE).context("no generator in bench.o")?.try_into()?;
-        measure::run_live(program, frame, interface, repeat).map(drop)
+        let nanoseconds = measure::run_live(program, frame, interface, repeat)?;
+        Ok(nanoseconds * f64::from(repeat) / 1e9)
     }
 
     /// Drops what arrives at an interface, in the driver.

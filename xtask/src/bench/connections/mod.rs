@@ -62,7 +62,7 @@ pub(crate) fn run(repo: &Repo, args: &Args) -> Result<()> {
             .with_context(|| format!("cannot write {}", path.display()));
     }
     root(name)?;
-    let programs = Programs::find(repo, args.quick)?;
+    let programs = Programs::find(repo, args.quick, args.inside.tunlb.as_deref())?;
     let mut kernels = vec![measure(args, &programs.tunlb, false)?];
     if !args.here {
         let mut arguments = vec![

@@ -86,7 +86,7 @@ pub(super) fn run(
         Source::Live => {
             let traffic = Traffic::load(repo)?;
             let frame = frame_between(ends, Kind::Syn, Flows::New, VIPS);
-            Box::new(move |count| traffic.generate(link.index, &frame, count))
+            Box::new(move |count| traffic.generate(link.index, &frame, count).map(drop))
         }
     };
     const FIRST: u32 = 10_000;

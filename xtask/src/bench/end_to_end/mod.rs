@@ -54,12 +54,11 @@ pub(crate) struct Args {
     quick: bool,
 
     /// How often to measure every row.
-    #[arg(long, default_value_t = 15, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, default_value_t = 9, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     rounds: u32,
 
-    /// How long to measure each engine in each round; with --interface, how long to send. Many short rounds are less
-    /// disturbed by a machine's other work than few long ones.
-    #[arg(long, default_value_t = 0.5, value_name = "N", value_parser = seconds)]
+    /// How long to measure each engine in each round; with --interface, how long to send.
+    #[arg(long, default_value_t = 1.0, value_name = "N", value_parser = seconds)]
     seconds: f64,
 
     /// How many flows "many" are; a power of two.
@@ -104,7 +103,7 @@ pub(crate) fn run(repo: &Repo, args: &Args) -> Result<()> {
         return fs::write(path, serde_json::to_string(&report)?)
             .with_context(|| format!("cannot write {}", path.display()));
     }
-    let programs = Programs::find(repo, args.quick)?;
+    let programs = Programs::find(repo, args.quick, args.inside.tunlb.as_deref())?;
     let report: Report = if args.here {
         root(name)?;
         measure(repo, args, &programs.tunlb, false)?

@@ -308,7 +308,7 @@ impl<'a> Run<'a> {
         let frame = frame(kind, self.picks(), VIPS);
         let (before, spent_before) = (counter()?, Spent::until_now()?);
         let start = Instant::now();
-        match generator {
+        let sending = match generator {
             Generator::LiveFrames => lane.client.run(|| {
                 pin_to(extent.cpu)?;
                 traffic.generate(lane.generator, &frame, count)
@@ -318,17 +318,20 @@ impl<'a> Run<'a> {
                 let vips = if self.load == Load::OneFlow { 1 } else { VIPS };
                 let datagrams = Datagrams { ends: Ends::BENCH, vips, ports, cpu: extent.cpu };
                 lane.client.run(|| pktgen::send(GENERATOR, datagrams, u64::from(count)))??;
+                start.elapsed().as_secs_f64()
             }
-        }
+        };
         // The last ones may still be in a queue.
-        let mut seconds = start.elapsed().as_secs_f64();
+        let sent = Instant::now();
+        let mut seconds = sending;
         let mut arrived = counter()? - before;
         let mut last = Instant::now();
         while arrived < u64::from(count) && last.elapsed() < STRAGGLERS {
             thread::sleep(Duration::from_millis(5));
             let now = counter()? - before;
             if now != arrived {
-                (arrived, last, seconds) = (now, Instant::now(), start.elapsed().as_secs_f64());
+                (arrived, last, seconds) =
+                    (now, Instant::now(), sending + sent.elapsed().as_secs_f64());
             }
         }
         let spent = Spent::until_now()?.since(spent_before);
