@@ -2,10 +2,7 @@
 //!
 //! Not for: counting what arrives; nothing of ours runs on the other side.
 
-use std::{
-    net::Ipv4Addr,
-    time::{Duration, Instant},
-};
+use std::{net::Ipv4Addr, time::Duration};
 
 use anyhow::{Context as _, Result, bail};
 use lb_common::MacAddress;
@@ -77,7 +74,7 @@ pub(super) fn run(
     }
     let ends =
         Ends { sender: MacAddress(link.mac), director, vip: args.vip.to_bits(), port: args.port };
-    let send: Box<dyn Fn(u32) -> Result<()>> = match args.generator {
+    let send: Box<dyn Fn(u32) -> Result<f64>> = match args.generator {
         Source::Pktgen => {
             pktgen::load()?;
             let datagrams = Datagrams { ends, vips: VIPS, ports: flows.div_ceil(VIPS), cpu: 0 };
@@ -86,18 +83,15 @@ pub(super) fn run(
         Source::Live => {
             let traffic = Traffic::load(repo)?;
             let frame = frame_between(ends, Kind::Syn, Flows::New, VIPS);
-            Box::new(move |count| traffic.generate(link.index, &frame, count).map(drop))
+            Box::new(move |count| traffic.generate(link.index, &frame, count))
         }
     };
     const FIRST: u32 = 10_000;
-    let start = Instant::now();
-    send(FIRST)?;
-    let count = f64::from(FIRST) / start.elapsed().as_secs_f64() * time.as_secs_f64();
+    let count = f64::from(FIRST) / send(FIRST)? * time.as_secs_f64();
     let count = (count as u32).max(FIRST);
     println!("sending {count} packets to {director}, about {:.1} s", time.as_secs_f64());
-    let (before, start) = (sent(interface)?, Instant::now());
-    send(count)?;
-    let seconds = start.elapsed().as_secs_f64();
+    let before = sent(interface)?;
+    let seconds = send(count)?;
     let left = sent(interface)? - before;
     println!(
         "{interface} counts {left} of {count} packets sent in {seconds:.2} s: {:.1} kpps",

@@ -307,7 +307,6 @@ impl<'a> Run<'a> {
         };
         let frame = frame(kind, self.picks(), VIPS);
         let (before, spent_before) = (counter()?, Spent::until_now()?);
-        let start = Instant::now();
         let sending = match generator {
             Generator::LiveFrames => lane.client.run(|| {
                 pin_to(extent.cpu)?;
@@ -317,8 +316,7 @@ impl<'a> Run<'a> {
                 let ports = self.flows().div_ceil(VIPS);
                 let vips = if self.load == Load::OneFlow { 1 } else { VIPS };
                 let datagrams = Datagrams { ends: Ends::BENCH, vips, ports, cpu: extent.cpu };
-                lane.client.run(|| pktgen::send(GENERATOR, datagrams, u64::from(count)))??;
-                start.elapsed().as_secs_f64()
+                lane.client.run(|| pktgen::send(GENERATOR, datagrams, u64::from(count)))??
             }
         };
         // The last ones may still be in a queue.
