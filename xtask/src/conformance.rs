@@ -51,7 +51,7 @@ pub(crate) fn run(repo: &Repo, args: &Args) -> Result<()> {
     if let Some(case) = &args.case {
         set("TUNLB_CONFORMANCE", case);
     }
-    let command = vec!["sh".to_owned(), "-c".to_owned(), suite::script(&programs, None)];
+    let command = vec!["sh".to_owned(), "-c".to_owned(), suite::script(&programs, &[])];
     let status = machine.run(&Job { command, environment, limit: LIMIT })?;
     if args.accept && written.exists() {
         fs::copy(&written, repo.root().join(KEPT)).with_context(|| format!("write {KEPT}"))?;

@@ -82,7 +82,7 @@ pub(crate) const TOOLS: [Tool; 11] = [
     },
     Tool {
         name: "ipvsadm",
-        why: "conformance: IPVS's own command, in the virtual machine",
+        why: "conformance, bench: IPVS's own command, in the virtual machine",
         source: Source::System(&["ipvsadm"]),
     },
     Tool {

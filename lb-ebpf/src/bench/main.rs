@@ -16,7 +16,7 @@ use aya_ebpf::{
     macros::xdp,
     programs::XdpContext,
 };
-use lb_common::Packet;
+use lb_common::{Packet, wire::checksum::Sum};
 use lb_ebpf::{XdpPacket, bench_loop};
 
 lb_ebpf::license!();
@@ -93,17 +93,58 @@ pub fn live_floor(context: XdpContext) -> u32 {
     bench_loop::run_live(context.ctx, constant)
 }
 
-/// The director's pipeline over the textbook's flow table.
-#[xdp]
-pub fn textbook(context: XdpContext) -> u32 {
-    let mut packet = XdpPacket::new(context);
-    lb_ebpf::action(lb_common::director(&mut packet, &textbook::Textbook::new()).action())
+/// The director's pipeline over the textbook's flow table. Split into functions like the director, but
+/// called one after the other: in each other, they would not fit on the stack.
+#[inline(always)]
+fn textbook(context: *mut xdp_md) -> u32 {
+    match textbook_short_way(context) {
+        UNDECIDED => textbook_long_way(context),
+        action => action,
+    }
+}
+
+/// No action.
+const UNDECIDED: u32 = u32::MAX;
+
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub fn textbook_short_way(context: *mut xdp_md) -> u32 {
+    let mut packet = XdpPacket::new(XdpContext::new(context));
+    let verdict = lb_common::short_way(&mut packet, &textbook::Textbook::new());
+    verdict.map_or(UNDECIDED, |verdict| lb_ebpf::action(verdict.action()))
+}
+
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub fn textbook_long_way(context: *mut xdp_md) -> u32 {
+    let mut packet = XdpPacket::new(XdpContext::new(context));
+    lb_ebpf::action(lb_common::long_way(&mut packet, &textbook::Textbook::new()).action())
 }
 
 /// [`textbook`] in the loop.
 #[xdp]
 pub fn bench_textbook(context: XdpContext) -> u32 {
     bench_loop::run(context.ctx, textbook)
+}
+
+/// Sends a flow's packet back out of the interface that it seems to have come in by, as one that a
+/// kernel takes for a client's, too: with an IPv4 checksum, and not from port 0.
+#[xdp]
+pub fn generate(context: XdpContext) -> u32 {
+    bench_loop::run_live(context.ctx, |context| {
+        let mut packet = XdpPacket::new(XdpContext::new(context));
+        let (Some(header), Some([port])) = (packet.load::<20>(14), packet.load::<1>(34)) else {
+            return xdp_action::XDP_ABORTED;
+        };
+        let (words, _) = header.as_chunks::<4>();
+        let sum = words.iter().fold(Sum::ZERO, |sum, word| sum.word32(u32::from_ne_bytes(*word)));
+        // The loop has written zero there.
+        if packet.store(24, &sum.checksum().to_ne_bytes()) && packet.store(34, &[port | 0x80]) {
+            xdp_action::XDP_TX
+        } else {
+            xdp_action::XDP_ABORTED
+        }
+    })
 }
 
 /// Drops every frame: for the far end of a veth.

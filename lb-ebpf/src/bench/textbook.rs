@@ -12,7 +12,7 @@ use lb_common::{
     table::{Front, Limiter, LookupTable, RealServer, ServiceKey, Vip},
 };
 
-use crate::maps::Maps;
+use crate::maps::{MapFlowSet, Maps};
 
 /// The flows. A value is real server, state and last-seen time, as a [`FlowWord`].
 #[map]
@@ -66,7 +66,7 @@ impl FlowSet for Entry {
 
     #[inline(always)]
     fn opaque(number: u64) -> u64 {
-        number
+        MapFlowSet::opaque(number)
     }
 }
 

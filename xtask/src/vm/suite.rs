@@ -17,6 +17,9 @@ use crate::{
 /// The packages whose integration tests talk to the kernel.
 const PACKAGES: [&str; 2] = ["lb-userspace", "tests"];
 
+/// The benchmarks that compare with what only the stock kernel has.
+const BENCHMARKS: [&str; 2] = ["end-to-end", "connections"];
+
 /// Under emulation all of it takes some 5 minutes on an idle machine.
 const LIMIT: Duration = Duration::from_secs(30 * 60);
 
@@ -44,13 +47,10 @@ pub(crate) fn run(repo: &Repo) -> Result<()> {
     let mut selection = vec!["--test=*"];
     selection.extend(packages.iter().map(String::as_str));
     let programs = build(repo, &selection)?;
-    let demo = repo.root().join("target/debug/tunlb");
+    let [tunlb, xtask] = ["tunlb", "xtask"]
+        .map(|name| quote(&repo.root().join("target/debug").join(name).to_string_lossy()));
     let job = Job {
-        command: vec![
-            "sh".to_owned(),
-            "-c".to_owned(),
-            script(&programs, Some(&demo.to_string_lossy())),
-        ],
+        command: vec!["sh".to_owned(), "-c".to_owned(), script(&programs, &others(&tunlb, &xtask))],
         environment: variables(),
         limit: LIMIT,
     };
@@ -109,8 +109,20 @@ fn programs(messages: &str) -> Result<Vec<Program>> {
     Ok(programs)
 }
 
-/// The tests and perhaps the demo. One test at a time, because some have limits of time. A failing one does not keep the others from running; the last line names those that failed.
-pub(crate) fn script(programs: &[Program], demo: Option<&str>) -> String {
+/// What runs besides the tests, by name: of the benchmarks the parts that other kernels may leave out (IPVS and pktgen), and the demo.
+fn others(tunlb: &str, xtask: &str) -> Vec<(String, String)> {
+    let bench = |part: &str| {
+        let command =
+            format!("{xtask} bench {part} --quick --inside /tmp/{part}.json --tunlb {tunlb}");
+        (format!("bench {part} --quick"), command)
+    };
+    let demo = ("tunlb demo".to_owned(), format!("{tunlb} demo"));
+    BENCHMARKS.map(bench).into_iter().chain([demo]).collect()
+}
+
+/// The tests and other commands. One test at a time, because some have limits of time. A failing one does not keep the others from running;
+/// the last line names those that failed.
+pub(crate) fn script(programs: &[Program], others: &[(String, String)]) -> String {
     let mut text = "failed=\n".to_owned();
     for Program { name, folder, executable } in programs {
         let [folder, executable] = [folder, executable].map(|path| quote(&path.to_string_lossy()));
@@ -119,10 +131,9 @@ pub(crate) fn script(programs: &[Program], demo: Option<&str>) -> String {
              (cd {folder} && CARGO_MANIFEST_DIR={folder} {executable} --include-ignored --test-threads 1) || failed=\"$failed {name}\"\n"
         ));
     }
-    if let Some(demo) = demo {
+    for (name, command) in others {
         text.push_str(&format!(
-            "echo '=== tunlb demo (stock kernel)'\n{} demo || failed=\"$failed demo\"\n",
-            quote(demo)
+            "echo '=== {name} (stock kernel)'\n{command} || failed=\"$failed {name}\"\n"
         ));
     }
     text + "[ -z \"$failed\" ] || { echo \"failed on the stock kernel:$failed\"; exit 1; }\n"
@@ -159,7 +170,7 @@ mod tests {
         };
         let both = [program("first", "false"), program("second", "true")];
         let output = std::process::Command::new("sh")
-            .args(["-c", &script(&both, Some("true"))])
+            .args(["-c", &script(&both, &[("third".to_owned(), "true".to_owned())])])
             .output()
             .expect("a shell");
         assert_eq!(output.status.code(), Some(1));

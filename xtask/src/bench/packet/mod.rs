@@ -1,23 +1,25 @@
 //! `bench packet`: nanoseconds per packet of the committed objects, by BPF_PROG_TEST_RUN.
 
 mod chart;
-mod frame;
 mod live;
 mod machine;
-mod measure;
 mod report;
 mod rows;
 mod scaling;
 mod scene;
 
-use std::{fs, process};
+use std::process;
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Result, bail};
 
-use self::{
-    frame::Size,
-    measure::{Patience, pin_to},
-    report::Report,
+use self::report::Report;
+// For the modules below as well.
+use super::{
+    bars,
+    frame::{self, Size},
+    host,
+    measure::{self, Patience, pin_to},
+    output, table,
 };
 use crate::repo::Repo;
 
@@ -66,13 +68,5 @@ pub(crate) fn run(repo: &Repo, args: &Args) -> Result<()> {
     let report = Report::new(args.quick, patience, rows, versus, live, scaling);
     println!("{report}");
 
-    let folder = repo.root().join("target/bench");
-    fs::create_dir_all(&folder).with_context(|| format!("cannot create {}", folder.display()))?;
-    let json = folder.join("packet.json");
-    fs::write(&json, serde_json::to_string_pretty(&report)? + "\n")
-        .with_context(|| format!("cannot write {}", json.display()))?;
-    let svg = folder.join("packet.svg");
-    chart::draw(&svg, &report).with_context(|| format!("cannot write {}", svg.display()))?;
-    println!("written: {}, {}", json.display(), svg.display());
-    Ok(())
+    output::write(repo, "packet", &report, |path| chart::draw(path, &report))
 }

@@ -1,16 +1,17 @@
 //! All that was measured, as a table and as JSON.
 
-use std::{fmt, fs};
+use std::fmt;
 
-use comfy_table::{CellAlignment, Table, presets};
 use serde::Serialize;
 
 use super::{
+    host::Host,
     live::Live,
     machine::{Latency, latencies},
     measure::Patience,
     rows::{Row, Versus},
     scaling::Scaling,
+    table::{number, table},
 };
 
 /// Everything that was measured.
@@ -37,16 +38,12 @@ impl Report {
         live: Vec<Live>,
         scaling: Option<Scaling>,
     ) -> Self {
-        let read = |path| fs::read_to_string(path).unwrap_or_default().trim().to_owned();
-        let cpu = read("/proc/cpuinfo")
-            .lines()
-            .find_map(|line| line.strip_prefix("model name")?.split_once(": "))
-            .map_or_else(|| std::env::consts::ARCH.to_owned(), |(_, name)| name.to_owned());
+        let Host { cpu, kernel, load } = Host::this();
         Self {
             quick,
             cpu,
-            kernel: read("/proc/sys/kernel/osrelease"),
-            load: read("/proc/loadavg"),
+            kernel,
+            load,
             rounds: patience.rounds,
             latencies: latencies(),
             rows,
@@ -64,20 +61,6 @@ impl Report {
             |id| self.rows.iter().find(|row| row.id == id).map_or(f64::NAN, |row| row.raw_min);
         raw("empty") - raw("loop")
     }
-}
-
-/// A table without frames whose first column is text and the others numbers.
-fn table(head: &[&str]) -> Table {
-    let mut table = Table::new();
-    table.load_style(presets::NOTHING).set_header(head);
-    for column in table.column_iter_mut().skip(1) {
-        column.set_cell_alignment(CellAlignment::Right);
-    }
-    table
-}
-
-fn number(value: f64) -> String {
-    format!("{value:.1}")
 }
 
 /// A number that means nothing below zero: what has less than the harness has no net.

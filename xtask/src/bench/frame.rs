@@ -56,11 +56,33 @@ pub(super) enum Flows {
     New,
 }
 
+/// Between whom the packets are.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Ends {
+    pub(super) sender: MacAddress,
+    pub(super) director: MacAddress,
+    /// The first VIP, in host byte order.
+    pub(super) vip: u32,
+    pub(super) port: u16,
+}
+
+impl Ends {
+    /// Those on a wire of the benchmark's own.
+    pub(super) const BENCH: Self =
+        Self { sender: SENDER, director: INTERFACE.mac(), vip: VIP, port: PORT };
+}
+
 /// A frame that packets of these flows to the first `vips` VIPs are made in.
 pub(super) fn frame(kind: Kind, flows: Flows, vips: u32) -> Vec<u8> {
+    frame_between(Ends::BENCH, kind, flows, vips)
+}
+
+/// As [`frame`], between others.
+pub(super) fn frame_between(ends: Ends, kind: Kind, flows: Flows, vips: u32) -> Vec<u8> {
+    let Ends { sender, director, vip, port } = ends;
     let mut frame = vec![0; Plan::FRAME];
-    frame[..6].copy_from_slice(&INTERFACE.mac().0);
-    frame[6..12].copy_from_slice(&SENDER.0);
+    frame[..6].copy_from_slice(&director.0);
+    frame[6..12].copy_from_slice(&sender.0);
     if kind == Kind::Arp {
         frame[12..22].copy_from_slice(&[8, 6, 0, 1, 8, 0, 6, 4, 0, 1]);
         // Who has 192.168.20.1?
@@ -93,8 +115,8 @@ pub(super) fn frame(kind: Kind, flows: Flows, vips: u32) -> Vec<u8> {
         ipv4_0: word(&frame, 14),
         ethernet_8: word(&frame, 8) as u32,
         ipv4_8: word(&frame, 22) as u32,
-        vip: if kind == Kind::Foreign { VIP + 0x100 } else { VIP },
-        port: PORT,
+        vip: if kind == Kind::Foreign { vip + 0x100 } else { vip },
+        port,
         ethertype: [frame[12], frame[13]],
     };
     frame[Plan::OFFSET..].copy_from_slice(plan.as_bytes());
