@@ -81,8 +81,13 @@ impl Packet for XdpPacket {
 
     #[inline(always)]
     fn bytes<const N: usize>(&mut self, offset: usize) -> Option<&mut [u8; N]> {
-        // SAFETY: as in `load` and `store`; the reference ends before the frame's head or tail moves.
-        self.at::<N>(offset).map(|bytes| unsafe { &mut *bytes })
+        let bytes = self.at::<N>(offset)?;
+        // SAFETY: as in `load` and `store`; the reference ends before the frame's head or tail moves. No
+        // frame is at address 0: without this LLVM tests it, as an `Option` of a reference is null.
+        unsafe {
+            core::hint::assert_unchecked(!bytes.is_null());
+            Some(&mut *bytes)
+        }
     }
 
     #[inline(always)]

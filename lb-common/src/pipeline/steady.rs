@@ -45,7 +45,7 @@ pub(super) fn forward<P: Packet, T: Tables>(packet: &mut P, tables: &T) -> Optio
     let interface = front.interface(tables.interface_slot());
     let total = total_length(frame);
     let state = steady_state(frame, total)?;
-    if !interface.is_destination(array(frame, 0)) || HEADER + total > length {
+    if !interface.has_address(array(frame, 0), array(frame, 4)) || HEADER + total > length {
         return None;
     }
 

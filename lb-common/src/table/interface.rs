@@ -28,10 +28,11 @@ impl Interface {
         MacAddress([a, b, c, d, e, f])
     }
 
-    /// Whether a frame that starts with these bytes is addressed to it.
+    /// Whether this is its address, given in two parts: so two loads and two comparisons do.
     #[inline(always)]
-    pub const fn is_destination(self, start: [u8; 8]) -> bool {
-        (self.0 ^ u64::from_le_bytes(start)) << 16 == 0
+    pub const fn has_address(self, first: [u8; 4], last: [u8; 2]) -> bool {
+        self.0 as u32 == u32::from_le_bytes(first)
+            && self.0 >> 32 == u16::from_le_bytes(last) as u64
     }
 }
 

@@ -242,7 +242,7 @@ pub struct Fields {
 /// Whether the bytes of flags and offset are those of a fragment.
 #[inline(always)]
 pub const fn is_fragment(flags_and_offset: [u8; 2]) -> bool {
-    u16::from_be_bytes(flags_and_offset) & FRAGMENT != 0
+    u16::from_ne_bytes(flags_and_offset) & FRAGMENT.to_be() != 0
 }
 
 /// The TTL-to-checksum bytes one hop on: what [`Ipv4::with_ttl`] makes of a TTL of at least 1, in
