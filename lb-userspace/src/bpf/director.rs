@@ -250,6 +250,9 @@ fn remove_pins(directory: &Path) -> Result<(), BpfError> {
     for layout in layout::director(&any_size) {
         pin::remove(&directory.join(layout.name))?;
     }
+    for name in layout::FORMER {
+        pin::remove(&directory.join(name))?;
+    }
     let names = pin::names(directory)?;
     if !names.is_empty() {
         return Err(BpfError::Unknown { directory: directory.into(), names: names.join(", ") });

@@ -12,8 +12,9 @@ use super::{Attachment, DaemonError, DataPlane, View};
 use crate::{
     config::{Change, Config, ConfigError, ConfigFile, Overrides, Settings},
     netlink::Link,
+    nexthop::{NextHop, NextHopError},
     plan::{Action, Desired, Diff, Kind, Line, plan},
-    tables::{NextHops, Tables},
+    tables::{NextHops, Tables, Way},
 };
 
 /// The director: configuration, data path, and the network as it was last seen.
@@ -349,9 +350,9 @@ impl<D: DataPlane> Control<D> {
     }
 
     fn write_next_hops(&mut self) {
-        let hops = self.view.hops.iter();
-        let hops = hops.map(|(server, hop)| (*server, hop.as_ref().ok().copied())).collect();
-        let changed = self.tables.set_next_hops(self.plane.store(), &hops);
+        let ways = self.view.hops.iter();
+        let ways = ways.map(|(server, hop)| (*server, way(hop))).collect();
+        let changed = self.tables.set_ways(self.plane.store(), &ways);
         if changed > 0 {
             tracing::debug!("wrote {changed} next hops");
         }
@@ -388,4 +389,12 @@ fn fixed_settings(old: &Settings, new: &Settings) -> Vec<&'static str> {
         (*icmp_per_second != new.icmp_per_second, "`limits.icmp_per_second`"),
     ];
     differs.into_iter().filter_map(|(differs, key)| differs.then_some(key)).collect()
+}
+
+fn way(hop: &Result<NextHop, NextHopError>) -> Way {
+    match hop {
+        Ok(hop) => Way::Over(*hop),
+        Err(error) if error.is_unroutable() => Way::Unroutable,
+        Err(_) => Way::Unresolved,
+    }
 }

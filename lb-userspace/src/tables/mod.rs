@@ -40,6 +40,17 @@ use crate::{
 /// Next hops of real servers; a server without one is not sent to.
 pub type NextHops = BTreeMap<Ipv4Addr, NextHop>;
 
+/// How to reach a real server, by all that is known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Way {
+    /// Over a next hop.
+    Over(NextHop),
+    /// Not at present: the next hop does not answer, its link is down, or XDP cannot send there.
+    Unresolved,
+    /// No route leads there: clients are told.
+    Unroutable,
+}
+
 /// What stands in the tables, and what is free in them.
 #[derive(Debug)]
 pub struct Tables {
@@ -344,27 +355,24 @@ impl Tables {
             last_weight: server.weight.get(),
             ..RealServer::default()
         };
-        set_next_hop(&mut entry, hops.get(&server.address));
+        if let Some(hop) = hops.get(&server.address) {
+            set_way(&mut entry, &Way::Over(*hop));
+        }
         store.set_real_server(index, &entry);
         entry.service = service.key();
         store.set_real_server(index, &entry);
         Ok(index)
     }
 
-    /// Writes the next hops of all servers that `hops` says something about: where to send to, or
-    /// that there is nowhere to. How many entries changed.
-    pub fn set_next_hops(
-        &mut self,
-        store: &mut dyn Store,
-        hops: &BTreeMap<Ipv4Addr, Option<NextHop>>,
-    ) -> usize {
+    /// Writes the ways to all servers that `ways` says something about. How many entries changed.
+    pub fn set_ways(&mut self, store: &mut dyn Store, ways: &BTreeMap<Ipv4Addr, Way>) -> usize {
         let mut changed = 0;
         let servers = self.actual.services.values().flat_map(|service| &service.servers);
         for (address, server) in servers {
-            let Some(hop) = hops.get(address) else { continue };
+            let Some(way) = ways.get(address) else { continue };
             let old = store.real_server(server.index);
             let mut new = old;
-            set_next_hop(&mut new, hop.as_ref());
+            set_way(&mut new, way);
             if new != old {
                 store.set_real_server(server.index, &new);
                 changed += 1;
@@ -405,10 +413,17 @@ fn write_picks(
     (entry.base, entry.start) = (turn.base, turn.start);
 }
 
-fn set_next_hop(entry: &mut RealServer, hop: Option<&NextHop>) {
-    let Some(NextHop { interface, vlan, source_mac, destination_mac, source, mtu }) = hop else {
-        entry.interface = 0;
-        return;
+fn set_way(entry: &mut RealServer, way: &Way) {
+    let NextHop { interface, vlan, source_mac, destination_mac, source, mtu } = match way {
+        Way::Over(hop) => hop,
+        Way::Unresolved => {
+            entry.interface = 0;
+            return;
+        }
+        Way::Unroutable => {
+            entry.interface = RealServer::UNROUTABLE;
+            return;
+        }
     };
     entry.interface = *interface;
     entry.vlan = vlan.map_or(Vlan::NONE, Vlan::id);
@@ -421,7 +436,7 @@ fn set_next_hop(entry: &mut RealServer, hop: Option<&NextHop>) {
 
 /// The next hop that an entry holds, if any.
 pub fn next_hop(entry: &RealServer) -> Option<NextHop> {
-    (entry.interface != 0).then(|| NextHop {
+    RealServer::can_send(entry.interface).then(|| NextHop {
         interface: entry.interface,
         vlan: entry.vlan.tag(),
         source_mac: entry.source_mac.0,

@@ -270,14 +270,22 @@ fn next_hops_come_and_go() {
     let diff = plan(&wanted, tables.actual());
     tables.apply(&mut memory, &diff, &NextHops::new()).expect("room");
     assert_eq!(send(&memory, 1, 2).0.reason, Reason::DropNoNextHop);
-    let known = BTreeMap::from([(ip(A), Some(NextHop { vlan: Some(5), ..hop() }))]);
-    assert_eq!(tables.set_next_hops(&mut memory, &known), 1);
-    assert_eq!(tables.set_next_hops(&mut memory, &known), 0);
-    assert_eq!(next_hop(&memory.real_servers[0]), known[&ip(A)]);
-    tables.set_next_hops(&mut memory, &BTreeMap::from([(ip(A), Some(hop()))]));
+    let tagged = NextHop { vlan: Some(5), ..hop() };
+    let mut set = |memory: &mut MemoryTables, way: Way| {
+        tables.set_ways(memory, &BTreeMap::from([(ip(A), way)]))
+    };
+    assert_eq!(set(&mut memory, Way::Over(tagged)), 1);
+    assert_eq!(set(&mut memory, Way::Over(tagged)), 0);
+    assert_eq!(next_hop(&memory.real_servers[0]), Some(tagged));
+    set(&mut memory, Way::Over(hop()));
     assert_eq!(send(&memory, 1, 2).0.reason, Reason::Forwarded);
-    tables.set_next_hops(&mut memory, &BTreeMap::from([(ip(A), None)]));
-    assert_eq!(send(&memory, 1, 2).0.reason, Reason::DropNoNextHop);
+    assert_eq!(send(&memory, 1, 16).0.reason, Reason::Forwarded);
+    set(&mut memory, Way::Unresolved);
+    assert_eq!(send(&memory, 1, 16).0.reason, Reason::DropNoNextHop);
+    set(&mut memory, Way::Unroutable);
+    assert_eq!(next_hop(&memory.real_servers[0]), None);
+    assert_eq!(send(&memory, 1, 16).0.reason, Reason::HostUnreachable);
+    assert_eq!(send(&memory, 2, 2).0.reason, Reason::HostUnreachable);
 }
 
 fn any_scheduler() -> impl Strategy<Value = Scheduler> {
