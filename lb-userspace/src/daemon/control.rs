@@ -14,7 +14,7 @@ use crate::{
     netlink::Link,
     nexthop::{NextHop, NextHopError},
     plan::{Action, Desired, Diff, Kind, Line, plan},
-    tables::{NextHops, Tables, Way},
+    tables::{Tables, Way, Ways},
 };
 
 /// The director: configuration, data path, and the network as it was last seen.
@@ -92,9 +92,9 @@ impl<D: DataPlane> Control<D> {
         for line in diff.lines() {
             tracing::info!("{line}");
         }
-        let hops = self.known_hops();
-        self.tables.apply(self.plane.store(), &diff, &hops)?;
-        self.write_next_hops();
+        let ways = self.ways();
+        self.tables.apply(self.plane.store(), &diff, &ways)?;
+        self.write_ways();
         for name in self.config.interfaces.clone() {
             self.attach(&name)?;
         }
@@ -206,8 +206,8 @@ impl<D: DataPlane> Control<D> {
     fn carry_out(&mut self, old: &Config, diff: &Diff) -> Result<(), DaemonError> {
         let mut attached = Vec::new();
         let done = self.attach_new(old, &mut attached).and_then(|()| {
-            let hops = self.known_hops();
-            Ok(self.tables.apply(self.plane.store(), diff, &hops)?)
+            let ways = self.ways();
+            Ok(self.tables.apply(self.plane.store(), diff, &ways)?)
         });
         if let Err(error) = done {
             for name in attached {
@@ -245,14 +245,14 @@ impl<D: DataPlane> Control<D> {
     /// Follows the network: next hops, owners of VIPs, interfaces.
     pub fn set_view(&mut self, view: View) {
         self.view = view;
-        self.write_next_hops();
+        self.write_ways();
         // Only addresses of the director can have made a difference: who answers for a VIP.
         let diff = self.diff(&self.config);
         for line in diff.lines() {
             tracing::info!("{line}");
         }
-        let hops = self.known_hops();
-        if let Err(error) = self.tables.apply(self.plane.store(), &diff, &hops) {
+        let ways = self.ways();
+        if let Err(error) = self.tables.apply(self.plane.store(), &diff, &ways) {
             let error = super::chain(&error);
             tracing::error!(error, "cannot follow a change of the director's addresses");
             self.adopt_again();
@@ -343,18 +343,16 @@ impl<D: DataPlane> Control<D> {
         Ok(())
     }
 
-    fn known_hops(&self) -> NextHops {
-        let known =
-            |(server, hop): (&Ipv4Addr, &Result<_, _>)| Some((*server, *hop.as_ref().ok()?));
-        self.view.hops.iter().filter_map(known).collect()
+    /// What is known of the ways to all real servers.
+    fn ways(&self) -> Ways {
+        self.view.hops.iter().map(|(server, hop)| (*server, way(hop))).collect()
     }
 
-    fn write_next_hops(&mut self) {
-        let ways = self.view.hops.iter();
-        let ways = ways.map(|(server, hop)| (*server, way(hop))).collect();
+    fn write_ways(&mut self) {
+        let ways = self.ways();
         let changed = self.tables.set_ways(self.plane.store(), &ways);
         if changed > 0 {
-            tracing::debug!("wrote {changed} next hops");
+            tracing::debug!("wrote {changed} ways to real servers");
         }
     }
 

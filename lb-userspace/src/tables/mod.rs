@@ -37,8 +37,8 @@ use crate::{
     store::{Store, StoreError},
 };
 
-/// Next hops of real servers; a server without one is not sent to.
-pub type NextHops = BTreeMap<Ipv4Addr, NextHop>;
+/// The ways to real servers; one that is not in here is not sent to.
+pub type Ways = BTreeMap<Ipv4Addr, Way>;
 
 /// How to reach a real server, by all that is known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -142,7 +142,7 @@ impl Tables {
         &mut self,
         store: &mut dyn Store,
         diff: &Diff,
-        hops: &NextHops,
+        ways: &Ways,
     ) -> Result<(), StoreError> {
         self.check(store, diff)?;
         let reserved = self.reserve(store, diff)?;
@@ -167,8 +167,8 @@ impl Tables {
         for (change, offset) in diff.services.iter().zip(reserved) {
             match change {
                 ServiceChange::Remove(_) => {}
-                ServiceChange::Edit(edit) => self.edit_service(store, edit, offset, hops)?,
-                ServiceChange::Add(service) => self.add_service(store, service, offset, hops)?,
+                ServiceChange::Edit(edit) => self.edit_service(store, edit, offset, ways)?,
+                ServiceChange::Add(service) => self.add_service(store, service, offset, ways)?,
             }
         }
         for change in &diff.vips {
@@ -216,7 +216,7 @@ impl Tables {
         store: &mut dyn Store,
         service: &VirtualService,
         offset: u32,
-        hops: &NextHops,
+        ways: &Ways,
     ) -> Result<(), StoreError> {
         let full = |table, setting, entries| StoreError::Full { table, entries, setting };
         let capacity = store.capacity();
@@ -234,7 +234,7 @@ impl Tables {
             servers: BTreeMap::new(),
         };
         for server in servers {
-            let server_index = self.add_server(store, *address, index, *server, hops)?;
+            let server_index = self.add_server(store, *address, index, *server, ways)?;
             actual.servers.insert(server.address, new_server(server_index, server.weight));
         }
         let mut entry = scheduler.mark(Service {
@@ -258,7 +258,7 @@ impl Tables {
         store: &mut dyn Store,
         edit: &ServiceEdit,
         offset: u32,
-        hops: &NextHops,
+        ways: &Ways,
     ) -> Result<(), StoreError> {
         let ServiceEdit { service, scheduler: _, added, reweighted, removed, repicked } = edit;
         let address = service.address;
@@ -271,7 +271,7 @@ impl Tables {
             (picks, turn)
         });
         for server in added {
-            let index = self.add_server(store, address, actual.index, *server, hops)?;
+            let index = self.add_server(store, address, actual.index, *server, ways)?;
             actual.servers.insert(server.address, new_server(index, server.weight));
         }
         for (server, _) in reweighted {
@@ -334,7 +334,7 @@ impl Tables {
         service: ServiceAddress,
         service_index: u32,
         server: Server,
-        hops: &NextHops,
+        ways: &Ways,
     ) -> Result<u32, StoreError> {
         let entries = store.capacity().real_servers;
         let index = self.real_servers.take().ok_or(StoreError::Full {
@@ -355,8 +355,8 @@ impl Tables {
             last_weight: server.weight.get(),
             ..RealServer::default()
         };
-        if let Some(hop) = hops.get(&server.address) {
-            set_way(&mut entry, &Way::Over(*hop));
+        if let Some(way) = ways.get(&server.address) {
+            set_way(&mut entry, way);
         }
         store.set_real_server(index, &entry);
         entry.service = service.key();

@@ -53,9 +53,9 @@ fn hop() -> NextHop {
     }
 }
 
-fn hops(desired: &Desired) -> NextHops {
+fn hops(desired: &Desired) -> Ways {
     let servers = desired.services.iter().flat_map(|service| &service.servers);
-    servers.map(|server| (server.address, hop())).collect()
+    servers.map(|server| (server.address, Way::Over(hop()))).collect()
 }
 
 fn apply(tables: &mut Tables, memory: &mut MemoryTables, desired: &Desired) {
@@ -268,7 +268,7 @@ fn next_hops_come_and_go() {
     let mut tables = Tables::adopt(&mut memory).expect("empty");
     let wanted = desired(&[service(SERVICE, Scheduler::Rr, &[(A, 1)])]);
     let diff = plan(&wanted, tables.actual());
-    tables.apply(&mut memory, &diff, &NextHops::new()).expect("room");
+    tables.apply(&mut memory, &diff, &Ways::new()).expect("room");
     assert_eq!(send(&memory, 1, 2).0.reason, Reason::DropNoNextHop);
     let tagged = NextHop { vlan: Some(5), ..hop() };
     let mut set = |memory: &mut MemoryTables, way: Way| {
