@@ -108,14 +108,17 @@ impl Turn {
         let weights = old.iter().map(|pick| old_weight(address(pick)));
         let divisor_before = divisor(weights);
         // A server is picked once per threshold, from its weight downwards.
-        let picked = old[..current].iter().filter(|pick| **pick == old[current]).count() as u32;
+        let picked = old[..current].iter().filter(|pick| **pick == old[current]).count();
         let weight = old_weight(address(&old[current]));
-        let threshold = weight.saturating_sub((picked + 1) * divisor_before) + 1;
+        // Weights read from tables are any.
+        let fallen = (picked as u64 + 1).saturating_mul(divisor_before.into());
+        let threshold = u64::from(weight).saturating_sub(fallen).saturating_add(1);
+        let threshold = u32::try_from(threshold).unwrap_or(u32::MAX);
 
         // ip_vs counts thresholds so that the last one is 1.
         let divisor = divisor(new.iter().map(|candidate| candidate.weight));
         let most = new.iter().map(|candidate| candidate.weight).max().unwrap_or(0);
-        let threshold = threshold.min((most + 1).saturating_sub(divisor)).max(1);
+        let threshold = threshold.min(most.saturating_add(1).saturating_sub(divisor)).max(1);
         let rounds_left = if divisor > 1 { threshold / divisor + 1 } else { threshold };
         Self { base: position, start: round(new, rounds_left) }
     }
