@@ -52,6 +52,8 @@ struct Place {
 #[derive(Debug)]
 pub struct Tables {
     actual: Actual,
+    /// The server that a service with `rr` had used last when its table was written.
+    last_used: BTreeMap<ServiceAddress, Ipv4Addr>,
     services: Entries,
     real_servers: Entries,
     slots: Slots,
@@ -71,6 +73,7 @@ impl Tables {
             real_servers: Entries::new(capacity.real_servers, servers.map(|server| server.index)),
             slots: Slots::new(capacity.lookup, slots),
             actual,
+            last_used: BTreeMap::new(),
         })
     }
 
@@ -316,8 +319,11 @@ impl Tables {
         // removed.
         let mut entry = service.scheduler.mark(store.service(actual.index));
         if let (Some((picks, candidates)), Some(before)) = (picks, before) {
-            actual.turn = lookup::turn(service, &before, (&picks, &candidates), entry.position);
-            actual.picks = picks;
+            let position = entry.position;
+            let last = self.last_used.remove(&address).filter(|_| position == before.turn.base);
+            let (turn, last) = lookup::turn(service, &before, last, &candidates, position);
+            self.last_used.extend(last.map(|last| (address, last)));
+            (actual.turn, actual.picks) = (turn, picks);
             write_picks(store, &mut actual, &mut entry, place.offset);
         }
         store.set_service(actual.index, &entry);
@@ -336,6 +342,7 @@ impl Tables {
         address: ServiceAddress,
     ) -> Result<(), StoreError> {
         let Some(actual) = self.actual.services.remove(&address) else { return Ok(()) };
+        self.last_used.remove(&address);
         store.remove_service_index(&address.key())?;
         self.remove_servers(store, actual.servers.into_values())?;
         store.set_service(actual.index, &Service::default());
