@@ -14,6 +14,8 @@ use lb_common::{
     table::{Interface, RealServer, ServerCounters, Service, ServiceKey, Vip, VipFilter},
 };
 
+use crate::config::ServiceAddress;
+
 /// Why a table could not be read or written.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
@@ -28,6 +30,18 @@ pub enum StoreError {
         entries: u32,
         /// The configuration key that sizes it.
         setting: &'static str,
+    },
+    /// There are too few lookup slots in a row.
+    #[error(
+        "service {service} needs {slots} free lookup slots in a row, beside the table that they replace; raise `tables.lookup` (now {entries}) in the configuration and restart after `tunlb detach`"
+    )]
+    NoStretch {
+        /// Whose table it is.
+        service: ServiceAddress,
+        /// How long the table is.
+        slots: u64,
+        /// How many slots there are for all tables.
+        entries: u32,
     },
     /// The kernel refused.
     #[error("cannot access the {table} table")]

@@ -169,6 +169,21 @@ pub enum Problem {
         /// How many there are.
         entries: u32,
     },
+    /// Lookup tables that leave no room for changing one.
+    #[error(
+        "the lookup tables take {slots} slots, and {spare} more while that of service {service} is replaced; raise `tables.lookup` (now {entries}) to {} or more",
+        slots + spare
+    )]
+    Spare {
+        /// How many slots all tables take.
+        slots: u64,
+        /// How many the longest one takes.
+        spare: u64,
+        /// Whose table is the longest.
+        service: ServiceAddress,
+        /// How many there are.
+        entries: u32,
+    },
     /// More than a table holds.
     #[error("{count} {what} do not fit; raise `{setting}` (now {entries})")]
     Full {

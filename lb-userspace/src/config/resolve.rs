@@ -265,11 +265,11 @@ fn resolve_servers(
     Ok(servers)
 }
 
-/// Refuses more services, servers or VIPs than the tables of the same file hold.
+/// Refuses more services, servers or VIPs than the tables of the same file hold, and lookup tables
+/// that leave no room for changing one: the new one is written beside the old one.
 fn fits(text: &Text<'_>, config: &Config) -> Result<(), ConfigError> {
     let capacity = &config.settings.capacity;
     let servers = config.services.iter().map(|service| service.servers.len()).sum();
-    let slots = config.services.iter().map(lookup::slots).sum::<u64>() as usize;
     let mut vips: Vec<_> = config.services.iter().map(|service| service.address.vip).collect();
     vips.sort_unstable();
     vips.dedup();
@@ -277,13 +277,21 @@ fn fits(text: &Text<'_>, config: &Config) -> Result<(), ConfigError> {
         (config.services.len(), "services", "tables.services", capacity.services),
         (servers, "real servers", "tables.real_servers", capacity.real_servers),
         (vips.len(), "VIPs", "tables.vips", capacity.vips),
-        (slots, "lookup slots", "tables.lookup", capacity.lookup),
     ] {
         if count > entries as usize {
             return Err(text.invalid(None, Problem::Full { count, what, setting, entries }));
         }
     }
-    Ok(())
+    let lengths =
+        || config.services.iter().map(|service| (lookup::slots(service), service.address));
+    let slots = lengths().map(|(slots, _)| slots).sum();
+    let entries = capacity.lookup;
+    match lengths().max() {
+        Some((spare, service)) if slots + spare > entries.into() => {
+            Err(text.invalid(None, Problem::Spare { slots, spare, service, entries }))
+        }
+        _ => Ok(()),
+    }
 }
 
 #[cfg(test)]
@@ -399,9 +407,10 @@ mod tests {
             ),
             (
                 with(
-                    "[tables]\nlookup = 300\n[[service]]\naddress = \"tcp:10.0.0.9:80\"\nscheduler = \"dh\"\nserver = [{ address = \"10.0.0.1\" }]\n[[service]]\naddress = \"tcp:10.0.0.9:81\"\nscheduler = \"sh\"\nserver = [{ address = \"10.0.0.1\" }]",
+                    "[tables]\nlookup = 700\n[[service]]\naddress = \"tcp:10.0.0.9:80\"\nscheduler = \"dh\"\nserver = [{ address = \"10.0.0.1\" }]\n[[service]]\naddress = \"tcp:10.0.0.9:81\"\nscheduler = \"sh\"\nserver = [{ address = \"10.0.0.1\" }]",
                 ),
-                "512 lookup slots do not fit; raise `tables.lookup` (now 300)",
+                "t.toml: the lookup tables take 512 slots, and 256 more while that of service \
+                 tcp:10.0.0.9:81 is replaced; raise `tables.lookup` (now 700) to 768 or more",
             ),
             (
                 service("[[service]]\naddress = \"tcp:10.0.0.9:80\""),

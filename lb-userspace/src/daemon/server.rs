@@ -20,6 +20,7 @@ use crate::{
         Change, ChangeError, ConfigError, Scheduler, SchedulerFlag, SchedulerName, ServiceAddress,
         unicast,
     },
+    store::StoreError,
 };
 
 /// Where the answer to a request goes.
@@ -183,7 +184,7 @@ fn status(error: &DaemonError) -> StatusCode {
         DaemonError::Config(ConfigError::Invalid { .. } | ConfigError::Unfit(_))
         | DaemonError::Fixed { .. }
         | DaemonError::NoInterface { .. } => StatusCode::UNPROCESSABLE_ENTITY,
-        DaemonError::Store(crate::store::StoreError::Full { .. }) => {
+        DaemonError::Store(StoreError::Full { .. } | StoreError::NoStretch { .. }) => {
             StatusCode::UNPROCESSABLE_ENTITY
         }
         DaemonError::Stopping => StatusCode::SERVICE_UNAVAILABLE,

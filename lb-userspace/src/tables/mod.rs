@@ -6,7 +6,8 @@
 //!   far. So a packet finds nothing of the service, or all of it.
 //! - A service goes: the same in reverse.
 //! - A lookup table changes: the new one is written to slots that nothing refers to, then one word
-//!   ([`Service::table`]) switches over. The slots of the old one rest for a second.
+//!   ([`Service::table`]) switches over. The slots of the old one rest for a second. Tables change
+//!   one after the other, those that do not grow first, so that room for one more is enough.
 //! - A real server comes: its entry, then the lookup table with it.
 //! - A real server goes: the lookup table without it; then its entry's service key, so that its
 //!   flows are confirmed no more; then its flows; and after a second, and once
@@ -51,10 +52,19 @@ pub enum Way {
     Unroutable,
 }
 
+/// Where a lookup table goes; nowhere for a service that keeps its own.
+#[derive(Clone, Copy, Debug, Default)]
+struct Place {
+    offset: u32,
+    length: u32,
+}
+
 /// What stands in the tables, and what is free in them.
 #[derive(Debug)]
 pub struct Tables {
     actual: Actual,
+    /// The server that a service with `rr` had used last when its table was written.
+    last_used: BTreeMap<ServiceAddress, Ipv4Addr>,
     services: Entries,
     real_servers: Entries,
     slots: Slots,
@@ -74,6 +84,7 @@ impl Tables {
             real_servers: Entries::new(capacity.real_servers, servers.map(|server| server.index)),
             slots: Slots::new(capacity.lookup, slots),
             actual,
+            last_used: BTreeMap::new(),
         })
     }
 
@@ -129,14 +140,66 @@ impl Tables {
                 return Err(StoreError::Full { table, entries, setting });
             }
         }
+        self.places(self.slots.at_rest(), store, diff)?;
         Ok(())
+    }
+
+    /// The changes of the diff that leave a service, in the order in which they are to be made, and
+    /// where the lookup table goes of those that need a new one. `slots` is where they go.
+    ///
+    /// What this says of slots at rest, it says of the same slots later; so what was found to fit
+    /// will, however long other stretches have rested by then.
+    fn places<'a>(
+        &self,
+        mut slots: Slots,
+        store: &dyn Store,
+        diff: &'a Diff,
+    ) -> Result<Vec<(&'a ServiceChange, Place)>, StoreError> {
+        let entries = store.capacity().lookup;
+        let old = |service: &ServiceAddress| {
+            self.actual.services.get(service).map_or(LookupTable::default(), |old| old.table)
+        };
+        let mut changes = Vec::with_capacity(diff.services.len());
+        for change in &diff.services {
+            match change {
+                ServiceChange::Remove(service) => {
+                    slots.give_up(old(service).offset(), old(service).length());
+                }
+                ServiceChange::Add(service) => changes.push((change, service, true)),
+                ServiceChange::Edit(edit) => changes.push((change, &edit.service, edit.repicked)),
+            }
+        }
+        changes.sort_by_key(|(_, service, _)| {
+            lookup::slots(service) > old(&service.address).length().into()
+        });
+        let mut places = Vec::with_capacity(changes.len());
+        for (change, service, repicked) in changes {
+            if !repicked {
+                places.push((change, Place::default()));
+                continue;
+            }
+            let length = lookup::slots(service);
+            let place = u32::try_from(length).ok().and_then(|length| {
+                let offset = slots.place(length)?;
+                Some(Place { offset, length })
+            });
+            let Some(place) = place else {
+                let service = service.address;
+                return Err(StoreError::NoStretch { service, slots: length, entries });
+            };
+            places.push((change, place));
+            let old = old(&service.address);
+            slots.give_up(old.offset(), old.length());
+        }
+        Ok(places)
     }
 
     /// Makes the tables what the diff's `desired` asked for.
     ///
     /// # Errors
     ///
-    /// [`StoreError::Full`] before anything was written. [`StoreError::Access`] leaves the change
+    /// [`StoreError::Full`] or [`StoreError::NoStretch`], which [`Tables::check`] gives as well, before
+    /// anything was written. [`StoreError::Access`] leaves the change
     /// half done; [`Tables::adopt`] then makes sense of what there is.
     pub fn apply(
         &mut self,
@@ -145,7 +208,9 @@ impl Tables {
         ways: &Ways,
     ) -> Result<(), StoreError> {
         self.check(store, diff)?;
-        let reserved = self.reserve(store, diff)?;
+        let places = self
+            .places(self.slots.clone(), store, diff)
+            .or_else(|_| self.places(self.slots.at_rest(), store, diff))?;
 
         let removed = |vip: &Ipv4Addr| diff.vips.contains(&VipChange::Remove { vip: *vip });
         let kept: Vec<Ipv4Addr> =
@@ -164,11 +229,11 @@ impl Tables {
                 self.remove_service(store, *address)?;
             }
         }
-        for (change, offset) in diff.services.iter().zip(reserved) {
+        for (change, place) in places {
             match change {
                 ServiceChange::Remove(_) => {}
-                ServiceChange::Edit(edit) => self.edit_service(store, edit, offset, ways)?,
-                ServiceChange::Add(service) => self.add_service(store, service, offset, ways)?,
+                ServiceChange::Edit(edit) => self.edit_service(store, edit, place, ways)?,
+                ServiceChange::Add(service) => self.add_service(store, service, place, ways)?,
             }
         }
         for change in &diff.vips {
@@ -182,40 +247,11 @@ impl Tables {
         Ok(())
     }
 
-    /// Takes the lookup slots for every change that needs new ones, or none at all.
-    fn reserve(&mut self, store: &dyn Store, diff: &Diff) -> Result<Vec<u32>, StoreError> {
-        let mut reserved = Vec::with_capacity(diff.services.len());
-        for change in &diff.services {
-            let service = match change {
-                ServiceChange::Add(service) => Some(service),
-                ServiceChange::Edit(edit) if edit.repicked => Some(&edit.service),
-                ServiceChange::Edit(_) | ServiceChange::Remove(_) => None,
-            };
-            let length = u32::try_from(service.map_or(0, lookup::slots));
-            let taken = length.ok().and_then(|length| Some((self.slots.take(length)?, length)));
-            let Some((offset, length)) = taken else {
-                for (offset, length) in reserved {
-                    if length > 0 {
-                        self.slots.untake(offset);
-                    }
-                }
-                let entries = store.capacity().lookup;
-                return Err(StoreError::Full {
-                    table: "lookup",
-                    entries,
-                    setting: "tables.lookup",
-                });
-            };
-            reserved.push((offset, length));
-        }
-        Ok(reserved.into_iter().map(|(offset, _)| offset).collect())
-    }
-
     fn add_service(
         &mut self,
         store: &mut dyn Store,
         service: &VirtualService,
-        offset: u32,
+        place: Place,
         ways: &Ways,
     ) -> Result<(), StoreError> {
         let full = |table, setting, entries| StoreError::Full { table, entries, setting };
@@ -246,7 +282,8 @@ impl Tables {
         let weighted = *scheduler == Scheduler::Wrr;
         actual.turn = Turn::first(&candidates, weighted, entry.position);
         actual.picks = lookup::build(service, &candidates);
-        write_picks(store, &mut actual, &mut entry, offset);
+        self.slots.take(place.offset, place.length);
+        write_picks(store, &mut actual, &mut entry, place.offset);
         store.set_service(index, &entry);
         store.insert_service_index(&address.key(), index)?;
         self.actual.services.insert(*address, actual);
@@ -257,19 +294,21 @@ impl Tables {
         &mut self,
         store: &mut dyn Store,
         edit: &ServiceEdit,
-        offset: u32,
+        place: Place,
         ways: &Ways,
     ) -> Result<(), StoreError> {
         let ServiceEdit { service, scheduler: _, added, reweighted, removed, repicked } = edit;
         let address = service.address;
         let Some(mut actual) = self.actual.services.remove(&address) else { return Ok(()) };
-        let mut entry = service.scheduler.mark(store.service(actual.index));
+        // By the weights that the old table was made of.
+        let before = repicked.then(|| actual.clone());
         let picks = repicked.then(|| {
             let candidates = lookup::candidates(service, Some(&actual));
-            let picks = lookup::build(service, &candidates);
-            let turn = lookup::turn(service, &actual, (&picks, &candidates), entry.position);
-            (picks, turn)
+            (lookup::build(service, &candidates), candidates)
         });
+        if *repicked {
+            self.slots.take(place.offset, place.length);
+        }
         for server in added {
             let index = self.add_server(store, address, actual.index, *server, ways)?;
             actual.servers.insert(server.address, new_server(index, server.weight));
@@ -287,9 +326,16 @@ impl Tables {
         }
         let old = actual.table;
         actual.scheduler = service.scheduler;
-        if let Some((picks, turn)) = picks {
-            (actual.picks, actual.turn) = (picks, turn);
-            write_picks(store, &mut actual, &mut entry, offset);
+        // Only now, since flows have been opened while a place was waited for and others' were
+        // removed.
+        let mut entry = service.scheduler.mark(store.service(actual.index));
+        if let (Some((picks, candidates)), Some(before)) = (picks, before) {
+            let position = entry.position;
+            let last = self.last_used.remove(&address).filter(|_| position == before.turn.base);
+            let (turn, last) = lookup::turn(service, &before, last, &candidates, position);
+            self.last_used.extend(last.map(|last| (address, last)));
+            (actual.turn, actual.picks) = (turn, picks);
+            write_picks(store, &mut actual, &mut entry, place.offset);
         }
         store.set_service(actual.index, &entry);
         if *repicked {
@@ -307,6 +353,7 @@ impl Tables {
         address: ServiceAddress,
     ) -> Result<(), StoreError> {
         let Some(actual) = self.actual.services.remove(&address) else { return Ok(()) };
+        self.last_used.remove(&address);
         store.remove_service_index(&address.key())?;
         self.remove_servers(store, actual.servers.into_values())?;
         store.set_service(actual.index, &Service::default());

@@ -64,7 +64,7 @@ impl Entries {
 }
 
 /// Stretches of the lookup map.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Slots {
     size: u32,
     /// In use, or resting; by their start, without overlap.
@@ -82,21 +82,47 @@ impl Slots {
         Self { size, busy, ..Self::default() }
     }
 
-    /// Takes the first stretch of this length; waits for resting ones if there is no other.
-    pub(super) fn take(&mut self, length: u32) -> Option<u32> {
+    /// The same, as if all that rests had rested.
+    pub(super) fn at_rest(&self) -> Self {
+        let mut rested = Self { busy: self.busy.clone(), resting: Vec::new(), ..*self };
+        for (_, start) in &self.resting {
+            rested.untake(*start);
+        }
+        rested
+    }
+
+    /// Takes the first stretch of this length, on a clone that only plans: as if it had waited for
+    /// all that rests, where there is no other.
+    pub(super) fn place(&mut self, length: u32) -> Option<u32> {
         if length == 0 {
             return Some(0);
         }
+        let start = self.gap(length).or_else(|| {
+            *self = self.at_rest();
+            self.gap(length)
+        })?;
+        self.busy.insert(start, start + length);
+        Some(start)
+    }
+
+    /// Takes a stretch that [`Slots::place`] found; waits for those in it that rest.
+    pub(super) fn take(&mut self, offset: u32, length: u32) {
+        if length == 0 {
+            return;
+        }
+        let (start, end) = (offset, offset + length);
         loop {
             for start in awake(&mut self.resting) {
                 self.untake(start);
             }
-            if let Some(start) = self.gap(length) {
-                self.busy.insert(start, start + length);
-                return Some(start);
-            }
-            wait(&self.resting)?;
+            let inside = |resting: &u32| {
+                *resting < end && self.busy.get(resting).is_some_and(|end| *end > start)
+            };
+            let resting = self.resting.iter().filter(|(_, resting)| inside(resting));
+            let Some(last) = resting.map(|(until, _)| *until).max() else { break };
+            std::thread::sleep(last.saturating_duration_since(Instant::now()));
         }
+        self.busy.insert(start, end);
     }
 
     fn gap(&mut self, length: u32) -> Option<u32> {
@@ -119,8 +145,7 @@ impl Slots {
         }
     }
 
-    /// Gives back at once what the data path cannot come upon.
-    pub(super) fn untake(&mut self, offset: u32) {
+    fn untake(&mut self, offset: u32) {
         self.busy.remove(&offset);
         self.lowest = self.lowest.min(offset);
     }
@@ -167,22 +192,38 @@ mod tests {
     #[test]
     fn stretches_fill_gaps_and_never_overlap() {
         let mut slots = Slots::new(10, [2..4, 6..7]);
-        assert_eq!(slots.take(3), Some(7));
-        assert_eq!(slots.take(2), Some(0));
-        assert_eq!(slots.take(2), Some(4));
-        assert_eq!(slots.take(1), None);
+        assert_eq!(slots.place(3), Some(7));
+        assert_eq!(slots.place(2), Some(0));
+        assert_eq!(slots.place(2), Some(4));
+        assert_eq!(slots.place(1), None);
         slots.untake(4);
-        assert_eq!(slots.take(2), Some(4));
-        assert_eq!(slots.take(0), Some(0));
+        assert_eq!(slots.place(2), Some(4));
+        assert_eq!(slots.place(0), Some(0));
     }
 
     #[test]
-    fn resting_stretches_are_waited_for_when_nothing_else_is_left() {
+    fn resting_stretches_are_taken_when_nothing_else_is_left() {
         let mut slots = Slots::new(4, []);
-        assert_eq!([slots.take(2), slots.take(2)], [Some(0), Some(2)]);
+        slots.take(0, 2);
         slots.give_up(0, 2);
-        assert_eq!(slots.take(3), None);
+        assert_eq!(slots.clone().place(2), Some(2));
+        slots.take(2, 2);
+        assert_eq!(slots.clone().place(3), None);
         slots.give_up(2, 2);
-        assert_eq!(slots.take(4), Some(0));
+        assert_eq!(slots.clone().place(4), Some(0));
+    }
+
+    #[test]
+    fn a_resting_stretch_is_waited_for() {
+        let mut slots = Slots::new(6, []);
+        slots.take(0, 2);
+        slots.take(2, 2);
+        slots.give_up(0, 2);
+        let start = Instant::now();
+        slots.take(4, 2);
+        assert_eq!(slots.resting.len(), 1, "nothing in it rests");
+        slots.take(1, 1);
+        assert!(start.elapsed() > GRACE / 2);
+        assert_eq!(slots.busy, BTreeMap::from([(1, 2), (2, 4), (4, 6)]));
     }
 }

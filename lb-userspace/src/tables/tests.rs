@@ -15,6 +15,8 @@ use crate::{
     plan::{Desired, Ownership, plan},
 };
 
+mod room;
+
 const MAC: [u8; 6] = [2, 0, 0, 0, 0, 1];
 
 fn memory(services: usize, real_servers: usize, lookup: usize) -> MemoryTables {
@@ -317,7 +319,7 @@ fn what_does_not_fit_is_refused_before_the_first_write() {
     let cases = [
         (memory(1, 8, 64), "tables.services"),
         (memory(4, 2, 64), "tables.real_servers"),
-        (memory(4, 8, 3), "tables.lookup"),
+        (memory(4, 8, 3), "`tables.lookup` (now 3)"),
     ];
     for (mut memory, setting) in cases {
         let mut tables = Tables::adopt(&mut memory).expect("empty");

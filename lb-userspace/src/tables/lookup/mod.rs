@@ -30,6 +30,16 @@ pub enum Pick {
     Instead(Ipv4Addr),
 }
 
+impl Pick {
+    /// Its server's address, 0.0.0.0 if there is none.
+    const fn address(&self) -> Ipv4Addr {
+        match self {
+            Self::Server(address) | Self::Instead(address) => *address,
+            Self::Refuse => Ipv4Addr::UNSPECIFIED,
+        }
+    }
+}
+
 /// A server with all that schedulers go by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Candidate {
@@ -104,29 +114,31 @@ pub fn slots(service: &VirtualService) -> u64 {
     }
 }
 
-/// Where a service's turn is once its table of `old` picks is replaced by `new` ones.
+/// Where a service's turn is once its table is replaced by one of these candidates' picks, and for
+/// `rr` the server that was used last; `last` is the one that was told before, if no flow was opened
+/// since.
 pub fn turn(
     service: &VirtualService,
     old: &ActualService,
-    new: (&[Pick], &[Candidate]),
+    last: Option<Ipv4Addr>,
+    new: &[Candidate],
     position: u64,
-) -> Turn {
-    let (picks, candidates) = new;
+) -> (Turn, Option<Ipv4Addr>) {
     let weighted = match service.scheduler {
         Scheduler::Rr => false,
         Scheduler::Wrr => true,
         Scheduler::Sh(_) | Scheduler::Dh | Scheduler::Mh(..) | Scheduler::Fo => {
-            return Turn::default();
+            return (Turn::default(), None);
         }
     };
     if old.scheduler != service.scheduler {
-        return Turn { base: position, start: 0 };
+        return (Turn { base: position, start: 0 }, None);
     }
     if weighted {
         let weight = |address| old.servers.get(&address).map_or(0, |s| s.weight.get());
-        old.turn.weighted_round_robin(&old.picks, weight, candidates, position)
+        (old.turn.weighted_round_robin(&old.picks, weight, new, position), None)
     } else {
-        old.turn.round_robin(&old.picks, picks, position)
+        old.turn.round_robin(&old.picks, last, new, position)
     }
 }
 

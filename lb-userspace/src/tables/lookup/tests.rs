@@ -157,21 +157,38 @@ proptest! {
     }
 }
 
+/// These servers, those of an even number with weight 0.
+fn listed(numbers: &[usize]) -> Vec<Candidate> {
+    let weight = |number| (number % 2) as u32;
+    let candidate =
+        |&number| Candidate { address: address(number), weight: weight(number), last_weight: 1 };
+    numbers.iter().map(candidate).collect()
+}
+
 #[test]
 fn rr_goes_on_behind_the_server_that_was_used_last() {
-    let [a, b, c, d] = [0, 1, 2, 3].map(|number| Pick::Server(address(number)));
-    let next = |old: &[_], new: &[_], made: u64| {
-        Turn { base: 7, start: 0 }.round_robin(old, new, 7 + made).start
+    let next = |old: &[usize], new: &[usize], made: u64| {
+        let old: Vec<_> = old.iter().map(|&number| Pick::Server(address(number))).collect();
+        let turn = Turn { base: 7, start: 0 };
+        let (turn, last) = turn.round_robin(&old, None, &listed(new), 7 + made);
+        assert_eq!(turn.base, 7 + made);
+        (turn.start, last.map(|last| (last.to_bits() - address(0).to_bits()) as usize))
     };
     // A new one enters at the head and is used after the wrap.
-    assert_eq!(next(&[a, b, c], &[d, a, b, c], 1), 2);
-    assert_eq!(next(&[a, b, c], &[d, a, b, c], 3), 0);
-    // The last used one goes: its predecessor stands for it.
-    assert_eq!(next(&[a, b, c], &[a, c], 2), 1);
-    assert_eq!(next(&[a, b, c], &[b, c], 1), 0);
-    assert_eq!(next(&[], &[b, c], 7), 0);
+    assert_eq!(next(&[1, 3, 5], &[7, 1, 3, 5], 1), (2, Some(1)));
+    assert_eq!(next(&[1, 3, 5], &[7, 1, 3, 5], 3), (4, Some(5)));
+    // And at the end, at once.
+    assert_eq!(next(&[1, 3, 5], &[1, 3, 5, 7], 3), (3, Some(5)));
+    // The last used one goes: its predecessor stands for it, or the head of the list.
+    assert_eq!(next(&[1, 3, 5], &[1, 5], 2), (1, Some(1)));
+    assert_eq!(next(&[1, 3, 5], &[3, 5], 1), (0, None));
+    // It stays, but takes no more flows.
+    assert_eq!(next(&[1, 2, 3], &[1, 2, 3], 2), (1, Some(2)));
+    assert_eq!(next(&[2, 1, 3], &[2, 1, 3], 1), (0, Some(2)));
+    assert_eq!(next(&[1, 2], &[2], 1), (0, None));
     // Nobody was used yet.
-    assert_eq!(next(&[a, b], &[a, b, c], 0), 0);
+    assert_eq!(next(&[], &[3, 5], 7), (0, None));
+    assert_eq!(next(&[1, 3], &[1, 3, 5], 0), (0, None));
 }
 
 #[test]

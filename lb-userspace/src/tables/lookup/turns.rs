@@ -46,7 +46,8 @@ const fn gcd(mut a: u32, mut b: u32) -> u32 {
 pub struct Turn {
     /// The counter when the table was written.
     pub base: u64,
-    /// The pick that came next then.
+    /// The pick that came next then; as many as there are when it was the first one again, 0 when no
+    /// server had been used.
     pub start: u32,
 }
 
@@ -72,17 +73,30 @@ impl Turn {
     }
 
     /// `rr` after a change: it goes on behind the server that was used last, or behind its nearest
-    /// predecessor that is still there.
-    pub fn round_robin(self, old: &[Pick], new: &[Pick], position: u64) -> Self {
-        let unused = position == self.base && self.start == 0;
-        if unused || old.is_empty() || new.is_empty() {
-            return Self { base: position, start: 0 };
-        }
-        let last = (self.next(old.len(), position) + old.len() - 1) % old.len();
-        let predecessors = old[..=last].iter().rev().chain(old[last + 1..].iter().rev());
-        let kept = predecessors.filter_map(|pick| new.iter().position(|other| other == pick));
-        let start = kept.map(|index| (index + 1) % new.len()).next().unwrap_or(0);
-        Self { base: position, start: start as u32 }
+    /// predecessor that is still there. That server is told as well, since it is in no pick while its
+    /// weight is 0.
+    ///
+    /// `last` is what this told when `old` was written, if no flow was opened since.
+    pub fn round_robin(
+        self,
+        old: &[Pick],
+        last: Option<Ipv4Addr>,
+        new: &[Candidate],
+        position: u64,
+    ) -> (Self, Option<Ipv4Addr>) {
+        let unused = old.is_empty() || position == self.base && self.start == 0;
+        let used = if unused {
+            0
+        } else {
+            (self.next(old.len(), position) + old.len() - 1) % old.len() + 1
+        };
+        let predecessors = last.into_iter().chain(old[..used].iter().rev().map(Pick::address));
+        let place = |last| new.iter().position(|candidate| candidate.address == last);
+        let Some(index) = predecessors.filter_map(place).next() else {
+            return (Self { base: position, start: 0 }, None);
+        };
+        let before = new[..=index].iter().filter(|candidate| candidate.is_available());
+        (Self { base: position, start: before.count() as u32 }, Some(new[index].address))
     }
 
     /// `wrr` after a change: it starts again at the head of the list, with the threshold that it had
@@ -101,21 +115,20 @@ impl Turn {
         }
         let next = self.next(old.len(), position);
         let current = if position == self.base { next } else { (next + old.len() - 1) % old.len() };
-        let address = |pick: &Pick| match pick {
-            Pick::Server(address) | Pick::Instead(address) => *address,
-            Pick::Refuse => Ipv4Addr::UNSPECIFIED,
-        };
-        let weights = old.iter().map(|pick| old_weight(address(pick)));
+        let weights = old.iter().map(|pick| old_weight(pick.address()));
         let divisor_before = divisor(weights);
         // A server is picked once per threshold, from its weight downwards.
-        let picked = old[..current].iter().filter(|pick| **pick == old[current]).count() as u32;
-        let weight = old_weight(address(&old[current]));
-        let threshold = weight.saturating_sub((picked + 1) * divisor_before) + 1;
+        let picked = old[..current].iter().filter(|pick| **pick == old[current]).count();
+        let weight = old_weight(old[current].address());
+        // Weights read from tables are any.
+        let fallen = (picked as u64 + 1).saturating_mul(divisor_before.into());
+        let threshold = u64::from(weight).saturating_sub(fallen).saturating_add(1);
+        let threshold = u32::try_from(threshold).unwrap_or(u32::MAX);
 
         // ip_vs counts thresholds so that the last one is 1.
         let divisor = divisor(new.iter().map(|candidate| candidate.weight));
         let most = new.iter().map(|candidate| candidate.weight).max().unwrap_or(0);
-        let threshold = threshold.min((most + 1).saturating_sub(divisor)).max(1);
+        let threshold = threshold.min(most.saturating_add(1).saturating_sub(divisor)).max(1);
         let rounds_left = if divisor > 1 { threshold / divisor + 1 } else { threshold };
         Self { base: position, start: round(new, rounds_left) }
     }

@@ -1,0 +1,59 @@
+//! Whether there is room for what comes.
+
+use super::*;
+
+fn maglev(text: &str, size: i64, servers: &[(&str, i64)]) -> VirtualService {
+    let size = TableSize::try_from(size).expect("a prime");
+    service(text, Scheduler::Mh(HashFlags { fallback: false, port: false }, size), servers)
+}
+
+#[test]
+fn an_edit_without_slots_for_the_new_table_is_refused_before_it_is_tried() {
+    let mut memory = memory(4, 8, 501);
+    let mut tables = Tables::adopt(&mut memory).expect("empty");
+    let with = |servers: &[_]| desired(&[maglev(SERVICE, 251, servers)]);
+    apply(&mut tables, &mut memory, &with(&[(A, 1)]));
+    let lookup = memory.lookup.clone();
+    let wanted = with(&[(A, 1), (B, 1)]);
+    let diff = plan(&wanted, tables.actual());
+    let planned = tables.check(&memory, &diff).expect_err("no room").to_string();
+    let applied = tables.apply(&mut memory, &diff, &hops(&wanted)).expect_err("no room");
+    assert_eq!(planned, applied.to_string());
+    assert!(planned.contains("service tcp:10.0.0.9:80 needs 251 free lookup slots"), "{planned}");
+    assert_eq!(lookup, memory.lookup);
+    // What needs no new table is still possible.
+    apply(&mut tables, &mut memory, &desired(&[]));
+    apply(&mut tables, &mut memory, &wanted);
+}
+
+#[test]
+fn room_for_one_more_table_is_enough_for_many_edits_at_once() {
+    let names: Vec<_> = (1..=3).map(|port| format!("tcp:10.0.0.9:{port}")).collect();
+    let mut memory = memory(3, 8, 4 * 251);
+    let mut tables = Tables::adopt(&mut memory).expect("empty");
+    let all = |servers: &[_]| {
+        let services: Vec<_> = names.iter().map(|name| maglev(name, 251, servers)).collect();
+        desired(&services)
+    };
+    for servers in [&[(A, 1)][..], &[(A, 1), (B, 1)], &[(B, 1)]] {
+        let wanted = all(servers);
+        tables.check(&memory, &plan(&wanted, tables.actual())).expect("room");
+        apply(&mut tables, &mut memory, &wanted);
+        let read = Tables::adopt(&mut memory).expect("readable");
+        assert_eq!(read.actual(), tables.actual());
+        assert!(plan(&wanted, tables.actual()).is_empty());
+    }
+}
+
+/// The one that shrinks makes the room, though it comes last.
+#[test]
+fn tables_that_shrink_go_before_those_that_grow() {
+    let other = "tcp:10.0.0.9:81";
+    let mut memory = memory(2, 4, 251 + 509 + 251);
+    let mut tables = Tables::adopt(&mut memory).expect("empty");
+    let two = |first, second| {
+        desired(&[maglev(SERVICE, first, &[(A, 1)]), maglev(other, second, &[(A, 1)])])
+    };
+    apply(&mut tables, &mut memory, &two(251, 509));
+    apply(&mut tables, &mut memory, &two(509, 251));
+}
