@@ -17,7 +17,7 @@ use lb_common::{
 use zerocopy::IntoBytes;
 
 use super::{
-    BpfError, Loaded, Mode, layout,
+    BpfError, Loaded, Mode, Sweeper, layout,
     link::{self, LinkPin},
     lock::PinLock,
     maps::MapStore,
@@ -220,6 +220,11 @@ impl Director {
     /// The tables.
     pub fn store(&mut self) -> &mut MapStore {
         &mut self.store
+    }
+
+    /// The flow table, for a thread of its own.
+    pub fn sweeper(&self) -> Sweeper {
+        self.store.sweeper()
     }
 
     /// Removes everything that is pinned: programs, flows, counters.

@@ -8,12 +8,13 @@ use std::{
 
 use lb_common::MacAddress;
 
-use super::{Attachment, DaemonError, DataPlane, View};
+use super::{Attachment, DaemonError, DataPlane, View, sweeping::Counted};
 use crate::{
     config::{Change, Config, ConfigError, ConfigFile, Overrides, Settings},
     netlink::Link,
     nexthop::{NextHop, NextHopError},
     plan::{Action, Desired, Diff, Kind, Line, plan},
+    store::StoreError,
     tables::{Tables, Way, Ways},
 };
 
@@ -27,6 +28,8 @@ pub struct Control<D> {
     pub(super) view: View,
     /// Why an interface is not attached.
     pub(super) problems: BTreeMap<String, String>,
+    /// The real servers' flows.
+    pub(super) counted: Counted,
 }
 
 /// A configuration that may take the place of the present one.
@@ -79,7 +82,8 @@ impl<D: DataPlane> Control<D> {
         let tables = Tables::adopt(plane.store())?;
         let fresh = attached.is_empty() && tables.actual().services.is_empty();
         let problems = BTreeMap::new();
-        let mut control = Self { plane, file, overrides, config, tables, view, problems };
+        let counted = Counted::default();
+        let mut control = Self { plane, file, overrides, config, tables, view, problems, counted };
         let started = control.bring_up();
         if started.is_err() && fresh {
             control.plane.remove().map_err(DaemonError::DataPlane)?;
@@ -92,8 +96,7 @@ impl<D: DataPlane> Control<D> {
         for line in diff.lines() {
             tracing::info!("{line}");
         }
-        let ways = self.ways();
-        self.tables.apply(self.plane.store(), &diff, &ways)?;
+        self.change_tables(&diff)?;
         self.write_ways();
         for name in self.config.interfaces.clone() {
             self.attach(&name)?;
@@ -205,10 +208,8 @@ impl<D: DataPlane> Control<D> {
     /// find the old ones.
     fn carry_out(&mut self, old: &Config, diff: &Diff) -> Result<(), DaemonError> {
         let mut attached = Vec::new();
-        let done = self.attach_new(old, &mut attached).and_then(|()| {
-            let ways = self.ways();
-            Ok(self.tables.apply(self.plane.store(), diff, &ways)?)
-        });
+        let done = self.attach_new(old, &mut attached);
+        let done = done.and_then(|()| Ok(self.change_tables(diff)?));
         if let Err(error) = done {
             for name in attached {
                 self.detach(&name)?;
@@ -221,6 +222,17 @@ impl<D: DataPlane> Control<D> {
             }
         }
         Ok(())
+    }
+
+    fn change_tables(&mut self, diff: &Diff) -> Result<(), StoreError> {
+        let ways = self.ways();
+        let done = self.tables.apply(self.plane.store(), diff, &ways);
+        let services = &self.tables.actual().services;
+        let added = diff.added().filter_map(|(service, server)| {
+            Some(services.get(&service)?.servers.get(&server)?.index)
+        });
+        self.counted.renew(added);
+        done
     }
 
     fn attach_new(&mut self, old: &Config, attached: &mut Vec<String>) -> Result<(), DaemonError> {
@@ -251,8 +263,7 @@ impl<D: DataPlane> Control<D> {
         for line in diff.lines() {
             tracing::info!("{line}");
         }
-        let ways = self.ways();
-        if let Err(error) = self.tables.apply(self.plane.store(), &diff, &ways) {
+        if let Err(error) = self.change_tables(&diff) {
             let error = super::chain(&error);
             tracing::error!(error, "cannot follow a change of the director's addresses");
             self.adopt_again();
@@ -271,16 +282,8 @@ impl<D: DataPlane> Control<D> {
         }
     }
 
-    /// What is due from time to time, at `now` (ticks): removes flows whose time is over, and
-    /// attaches again where others have detached.
+    /// What is due from time to time: attaches again where others have detached.
     pub fn keep_up(&mut self) {
-        match self.plane.now() {
-            Ok(now) => {
-                let swept = self.plane.store().sweep(now);
-                tracing::debug!("removed {swept} expired flows");
-            }
-            Err(error) => tracing::error!(error, "cannot read the clock of the flows"),
-        }
         self.follow_links();
     }
 
