@@ -91,7 +91,7 @@ fn flows_are_counted_and_the_next_daemon_counts_them_before_it_answers() {
     for client in &clients {
         ask(client, "?").expect("an answer");
     }
-    lab.fetch(4);
+    assert_eq!(lab.fetch(4), ["web1", "web2", "web1", "web2"]);
     lab.on_async(Host::Client, || async {
         let mut connections = [KeepAlive::open().await, KeepAlive::open().await];
         for connection in &mut connections {
