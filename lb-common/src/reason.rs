@@ -89,7 +89,7 @@ reasons! {
     ProtocolUnreachable = 13, "protocol-unreachable", "for an owned VIP, of a protocol that is not balanced: ICMP 3/2 sent to the client";
     DropNoService = 14, "drop-no-service", "a TCP reset for an owned VIP, of no service: nothing answers a reset";
     DropNoFlow = 15, "drop-no-flow", "a TCP reset of no known flow: nothing answers a reset";
-    DropNoNextHop = 16, "drop-no-next-hop", "the real server has no resolved next hop";
+    DropNoNextHop = 16, "drop-no-next-hop", "the next hop to the real server does not answer, or cannot be used";
     DropTooBig = 17, "drop-too-big", "too big for the real server's path, without DF";
     DropRateLimited = 18, "drop-rate-limited", "an ICMP error or TCP reset was due but the limit per second is reached";
     DropMartian = 19, "drop-martian", "for a VIP, from a source address that no client can have";
@@ -104,6 +104,7 @@ reasons! {
     ResetNoService = 28, "reset-no-service", "TCP for an owned VIP, but no service has this port: reset sent to the client";
     ResetNoFlow = 29, "reset-no-flow", "TCP without a known flow, and not a SYN that could open one: reset sent to the client";
     PortUnreachable = 30, "port-unreachable", "UDP for an owned VIP, but no service has this port: ICMP 3/3 sent to the client";
+    HostUnreachable = 31, "host-unreachable", "no route leads to the real server: ICMP 3/1 sent to the client";
 }
 
 impl Reason {

@@ -25,6 +25,7 @@ use lb_common::flow::FlowKey;
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    census::FlowCounts,
     config::{Mode, Scheduler, SchedulerFlag, SchedulerName, ServiceAddress, Weight},
     plan::{Line, Ownership},
 };
@@ -82,6 +83,8 @@ pub struct Server {
     pub address: Ipv4Addr,
     /// Its weight.
     pub weight: Weight,
+    /// Its flows, as they were up to a second ago; `None` while they cannot be counted.
+    pub flows: Option<FlowCounts>,
     /// How packets get there; `None` when they don't.
     pub next_hop: Option<NextHop>,
     /// Why there is no next hop.
@@ -108,6 +111,8 @@ pub struct NextHop {
 pub struct FlowTable {
     /// How many flows there is room for.
     pub flows: u32,
+    /// How many there are, as they were up to a second ago; `None` while they cannot be counted.
+    pub in_use: Option<u32>,
     /// What it takes, in bytes.
     pub bytes: u64,
 }
@@ -116,9 +121,9 @@ impl FlowTable {
     /// A flow's word and its key.
     const FLOW_BYTES: u64 = (size_of::<u64>() + size_of::<FlowKey>()) as u64;
 
-    /// The table for so many flows.
+    /// The table for so many flows, not counted.
     pub const fn new(flows: u32) -> Self {
-        Self { flows, bytes: flows as u64 * Self::FLOW_BYTES }
+        Self { flows, in_use: None, bytes: flows as u64 * Self::FLOW_BYTES }
     }
 }
 

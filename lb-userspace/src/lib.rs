@@ -4,6 +4,7 @@
 pub mod api;
 pub mod bpf;
 pub mod capture;
+pub mod census;
 pub mod cli;
 pub mod client;
 pub mod config;

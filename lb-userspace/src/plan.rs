@@ -338,6 +338,19 @@ impl Diff {
         vips.is_empty() && services.is_empty()
     }
 
+    /// The servers that come, each with its service.
+    pub fn added(&self) -> impl Iterator<Item = (ServiceAddress, Ipv4Addr)> {
+        let servers = |change: &ServiceChange| {
+            let (service, servers) = match change {
+                ServiceChange::Add(service) => (service.address, service.servers.clone()),
+                ServiceChange::Edit(edit) => (edit.service.address, edit.added.clone()),
+                ServiceChange::Remove(address) => (*address, Vec::new()),
+            };
+            servers.into_iter().map(move |server| (service, server.address))
+        };
+        self.services.iter().flat_map(servers)
+    }
+
     /// One line per change: `+` comes, `~` changes, `-` goes.
     pub fn lines(&self) -> Vec<Line> {
         let Self { vips, services } = self;

@@ -107,10 +107,6 @@ pub trait Store: Send {
     fn flows(&self, each: &mut dyn FnMut(FlowWord, FlowKey));
     /// Removes every flow of these real servers, in one pass; how many there were.
     fn purge(&mut self, real_servers: &BTreeSet<u32>) -> u64;
-    /// Removes every flow whose time is over at `now` (ticks of the data path's clock); how many
-    /// there were. A flow word has 16 bits of that clock, so one that nobody touches for 19.5 hours
-    /// would come to life again.
-    fn sweep(&mut self, now: u64) -> u64;
     /// What was sent to a real server, over all CPUs.
     fn counters(&self, real_server: u32) -> Result<ServerCounters, StoreError>;
     /// Sets a real server's counters to zero on all CPUs, before its entry is used anew.

@@ -5,16 +5,20 @@ use std::{
     fs, io,
     path::{Path, PathBuf},
     process, thread,
+    time::{Duration, Instant},
 };
 
+use aya::maps::MapData;
 use lb_common::{
     Action, Address, Be16, MacAddress, Reason,
-    flow::FlowState,
+    flow::{FlowState, FlowWord},
     table::{Interface, LookupTable, RealServer, Service, ServiceKey, Vip, VipFilter},
 };
 use lb_userspace::{
     bpf::{BpfError, Clock, Director, Options, UnwrapProgram},
+    census::FlowCounts,
     store::{Capacity, Store},
+    sys::SharedWords,
 };
 
 use nix::{
@@ -168,10 +172,70 @@ fn expired_flows_are_swept_by_the_data_paths_clock() {
     let now = Clock::open().expect("a clock").ticks().expect("the time");
     let (half_open, open) = (FlowState::SYN_RECV, FlowState::ESTABLISHED);
     let [half_open, open] = [half_open, open].map(|state| u64::from(state.timeout_ticks()));
-    let mut swept = |now| director.store().sweep(now);
-    assert_eq!([swept(now), swept(now + half_open - 10)], [0, 0]);
-    assert_eq!([swept(now + half_open + 10), swept(now + open - 10)], [1, 0]);
-    assert_eq!(swept(now + open + 10), 1);
+    let sweeper = director.sweeper();
+    let swept = |now| {
+        let census = sweeper.sweep(now);
+        assert_eq!(census.of(0), FlowCounts { active: census.in_use(), inactive: 0 });
+        (census.expired(), census.in_use())
+    };
+    assert_eq!([swept(now), swept(now + half_open - 10)], [(0, 2); 2]);
+    assert_eq!([swept(now + half_open + 10), swept(now + open - 10)], [(1, 1), (0, 1)]);
+    assert_eq!(swept(now + open + 10), (1, 0));
+    drop(director);
+    assert_eq!(swept(now), (0, 0), "the words outlive the director");
+}
+
+/// How long that takes is printed: `cargo test --release --test bpf -- --nocapture million`.
+#[test]
+fn a_table_of_a_million_words_is_swept_whole() {
+    const WORDS: u32 = 1 << 20;
+    let pins = Pins::new("million");
+    let capacity = Capacity { flows: WORDS, ..CAPACITY };
+    let director = Director::open(&pins.options(capacity)).expect("maps");
+    let flows = MapData::from_pin(pins.0.join("FLOWS")).expect("is pinned");
+    let words = SharedWords::map(flows.fd(), WORDS as usize).expect("can be mapped");
+    let sweeper = director.sweeper();
+    let sweep = |what: &str| {
+        let mut best = Duration::MAX;
+        let mut census = None;
+        for _ in 0..20 {
+            let begun = Instant::now();
+            census = Some(sweeper.sweep(1000));
+            best = best.min(begun.elapsed());
+        }
+        println!("{WORDS} words, {what}: swept in {best:?}");
+        census.expect("swept")
+    };
+    assert_eq!(sweep("none in use").in_use(), 0);
+
+    // Every other place, in no order that a CPU could learn.
+    let states = [FlowState::ESTABLISHED, FlowState::SYN_RECV, FlowState::CLOSE, FlowState::UDP];
+    let mut expected = [FlowCounts::default(); 64];
+    let mut random = 1u64;
+    let mut next = |below: u64| {
+        random = random.wrapping_mul(0x5851_F42D_4C95_7F2D).wrapping_add(1);
+        (random >> 33) % below
+    };
+    for place in 0..WORDS as usize {
+        if next(2) == 0 {
+            continue;
+        }
+        let (server, state) = (next(64) as u16, next(4) as usize);
+        words.store(place, FlowWord::new(1, server, states[state], 1000).0);
+        let counts = &mut expected[usize::from(server)];
+        if state < 2 { counts.active += 1 } else { counts.inactive += 1 }
+    }
+    let census = sweep("half of them in use");
+    assert_eq!(std::array::from_fn(|index| census.of(index as u32)), expected);
+    let sum: u32 = expected.iter().map(|flows| flows.active + flows.inactive).sum();
+    assert_eq!(census.in_use(), sum);
+
+    let begun = Instant::now();
+    let census = sweeper.sweep(1000 + 57);
+    println!("{} of them expired: swept in {:?}", census.expired(), begun.elapsed());
+    let kept = census.in_use();
+    assert_eq!(sweep("what is left").in_use(), kept);
+    assert_eq!(census.expired() + kept, sum);
 }
 
 #[test]

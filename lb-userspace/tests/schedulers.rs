@@ -9,7 +9,7 @@
 //! Here the same goes through the whole of tunlb but the kernel: the edit of the file, the plan, the
 //! tables, a packet through the pipeline.
 
-use std::{collections::BTreeMap, net::Ipv4Addr};
+use std::net::Ipv4Addr;
 
 use lb_common::{
     MacAddress, Reason,
@@ -20,7 +20,7 @@ use lb_userspace::{
     config::{Change, Config, Overrides, Scheduler, SchedulerFlag, ServiceAddress},
     nexthop::NextHop,
     plan::{Desired, plan},
-    tables::Tables,
+    tables::{Tables, Way},
 };
 use serde::Deserialize;
 
@@ -74,10 +74,10 @@ impl Director {
         self.text = change.edit(&self.text).expect("possible");
         let config = Config::parse(&self.text, "t.toml", &Overrides::default()).expect("valid");
         let servers = config.services.iter().flat_map(|service| &service.servers);
-        let hops: BTreeMap<_, _> = servers.map(|server| (server.address, HOP)).collect();
+        let ways = servers.map(|server| (server.address, Way::Over(HOP))).collect();
         let desired = Desired::new(config.services, &[].into());
         let diff = plan(&desired, self.tables.actual());
-        self.tables.apply(&mut self.memory, &diff, &hops).expect("room");
+        self.tables.apply(&mut self.memory, &diff, &ways).expect("room");
         let adopted = Tables::adopt(&mut self.memory).expect("readable");
         assert_eq!(adopted.actual(), self.tables.actual(), "as another daemon would read it");
     }

@@ -24,7 +24,10 @@ pub(super) fn check(header: &mut Ipv4, real_server: &RealServer) -> Result<(), S
     if ttl <= 1 {
         return Err(Stop::Error(IcmpError::TimeExceeded, Reason::TimeExceeded));
     }
-    if real_server.interface == 0 {
+    if real_server.interface == RealServer::UNROUTABLE {
+        return Err(Stop::Error(IcmpError::HostUnreachable, Reason::HostUnreachable));
+    }
+    if !RealServer::can_send(real_server.interface) {
         return Err(Reason::DropNoNextHop.drop().into());
     }
     *header = header.with_ttl(ttl - 1);

@@ -3,9 +3,11 @@
 //! A router on the way from a real server to a client reports to the sender, that is to the VIP. Without
 //! these messages a real server would never learn of a smaller path MTU.
 
-use super::ipv4::{FlowPacket, Ipv4Packet};
+use super::ipv4::{FlowPacket, Ipv4Packet, is_martian};
 use crate::{
+    address::Address,
     packet::Packet,
+    table::Tables,
     wire::{
         self, icmp,
         ipv4::{self, Ipv4},
@@ -17,10 +19,16 @@ use crate::{
 /// from the VIP to the client, so its key is read in reverse. Its checksum and the message's are not
 /// looked at, as IPVS does not.
 #[inline(always)]
-pub(super) fn quoted_flow<P: Packet>(packet: &P, ip: &Ipv4Packet<'_>) -> Option<FlowPacket> {
-    if ip.header.protocol() != wire::ICMP {
+pub(super) fn quoted_flow<P: Packet, T: Tables>(
+    packet: &P,
+    tables: &T,
+    ip: &Ipv4Packet<'_>,
+) -> Option<FlowPacket> {
+    if ip.header.protocol() != wire::ICMP || is_martian(&ip.header) {
         return None;
     }
+    // The filter in front lets some addresses through that are no VIPs.
+    tables.vip(&Address::v4(ip.header.destination()))?;
     let message = ip.offset() + ip.header.header_length();
     let [kind, ..] = packet.load::<2>(message)?;
     let quote = message + icmp::HEADER;

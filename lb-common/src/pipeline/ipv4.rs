@@ -168,12 +168,15 @@ fn send<P: Packet, T: Tables>(
     choice: &Choice<'_>,
 ) -> Verdict {
     let bytes = ip.header.total_length() as u64;
+    let interface = choice.real_server.interface;
     if !encapsulate::encapsulate(packet, tables, ip, choice.real_server) {
         return Reason::DropHeadroom.drop();
     }
+    if choice.real_server.interface != interface || !RealServer::can_send(interface) {
+        return Reason::DropNoNextHop.drop();
+    }
     tables.count_packet(choice.index, bytes);
     let reason = if choice.new_flow { Reason::Scheduled } else { Reason::Forwarded };
-    let interface = choice.real_server.interface;
     if interface == packet.interface() { reason.transmit() } else { reason.redirect(interface) }
 }
 
@@ -184,7 +187,7 @@ fn choose<'t, P: Packet, T: Tables>(
     tables: &'t T,
     ip: &Ipv4Packet<'_>,
 ) -> Result<Choice<'t>, Stop> {
-    let flow = match flow_packet(packet, ip) {
+    let flow = match flow_packet(packet, tables, ip) {
         Ok(flow) => flow,
         Err(odd) => return Err(odd_packet(packet, tables, ip, odd)),
     };
@@ -240,7 +243,11 @@ enum Odd {
 }
 
 #[inline(always)]
-fn flow_packet<P: Packet>(packet: &P, ip: &Ipv4Packet<'_>) -> Result<FlowPacket, Odd> {
+fn flow_packet<P: Packet, T: Tables>(
+    packet: &P,
+    tables: &T,
+    ip: &Ipv4Packet<'_>,
+) -> Result<FlowPacket, Odd> {
     let header = ip.header;
     let offset = ip.offset();
     let total = header.total_length();
@@ -258,7 +265,7 @@ fn flow_packet<P: Packet>(packet: &P, ip: &Ipv4Packet<'_>) -> Result<FlowPacket,
             (packet.load::<4>(transport), flags, TcpHdr::LEN)
         }
         wire::UDP => (packet.load::<4>(transport), Some([0]), UdpHdr::LEN),
-        _ => return icmp::quoted_flow(packet, ip).ok_or(Odd::Protocol),
+        _ => return icmp::quoted_flow(packet, tables, ip).ok_or(Odd::Protocol),
     };
     match (ports, flags) {
         (Some(ports), Some([flags])) if total >= length + least => {

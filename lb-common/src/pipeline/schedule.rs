@@ -1,6 +1,6 @@
 //! Opening a flow: the service, the scheduler's choice, the flow word.
 
-use super::ipv4::{Choice, FlowPacket, Stop, is_martian};
+use super::ipv4::{Choice, FlowPacket, Stop, is_martian, touch};
 use crate::{
     flow::{
         FlowHash, FlowKey, FlowSet, FlowState, FlowWord, Place, Segment, WAYS, place, standing,
@@ -29,7 +29,13 @@ pub(super) fn open<'t, T: Tables>(
     let state = match flow.segment() {
         None => FlowState::UDP_FIRST,
         Some(Segment::Syn) => FlowState::SYN_RECV,
-        Some(_) => return Err(unmatched(tables, flow, Reason::ResetNoFlow, Reason::DropNoFlow)),
+        Some(_) => {
+            // IPVS ends a flow in TIME_WAIT or CLOSE that sees SYN and RST in one.
+            if !stale.is_empty() {
+                touch(tables, hash, stale, FlowWord::EMPTY);
+            }
+            return Err(unmatched(tables, flow, Reason::ResetNoFlow, Reason::DropNoFlow));
+        }
     };
     if is_martian(flow.header()) {
         return Err(Reason::DropMartian.drop().into());

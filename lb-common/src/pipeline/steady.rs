@@ -57,7 +57,8 @@ pub(super) fn forward<P: Packet, T: Tables>(packet: &mut P, tables: &T) -> Optio
     }
     let index = word.real_server();
     let real_server = tables.real_server(index)?;
-    if real_server.service != key(frame).service() || !can_take(real_server, total) {
+    let interface = real_server.interface;
+    if real_server.service != key(frame).service() || !can_take(real_server, interface, total) {
         return None;
     }
     if !word.is_current(state, now) {
@@ -76,8 +77,10 @@ pub(super) fn forward<P: Packet, T: Tables>(packet: &mut P, tables: &T) -> Optio
         return Some(Reason::DropHeadroom.drop());
     };
     wrap(frame, tables, real_server);
+    if real_server.interface != interface {
+        return Some(Reason::DropNoNextHop.drop());
+    }
     tables.count_packet(index, total as u64);
-    let interface = real_server.interface;
     Some(if interface == packet.interface() {
         Reason::Forwarded.transmit()
     } else {
@@ -146,10 +149,10 @@ fn find_word<T: Tables>(tables: &T, hash: FlowHash) -> FlowWord {
 
 /// Whether an untagged packet of this length can go to the real server in one piece.
 #[inline(always)]
-fn can_take(real_server: &RealServer, total: usize) -> bool {
+fn can_take(real_server: &RealServer, interface: u32, total: usize) -> bool {
     let least = total.max(MINIMUM_MTU as usize) + OVERHEAD as usize;
     least <= real_server.mtu as usize
-        && real_server.interface != 0
+        && RealServer::can_send(interface)
         && real_server.vlan.tag().is_none()
 }
 

@@ -50,7 +50,9 @@ pub struct RealServer {
     pub source_mac: MacAddress,
     /// The path's MTU in bytes, for the outer packet.
     pub mtu: u16,
-    /// The egress interface's index; 0 when there is no resolved next hop.
+    /// The egress interface's index; 0 when there is no resolved next hop, or
+    /// [`RealServer::UNROUTABLE`]. Userspace takes it away before it changes more than one word of an
+    /// entry in use: when it is not the same before and after the others were read, those are a mixture.
     pub interface: u32,
     /// The index of `service`.
     pub service_index: u32,
@@ -64,6 +66,18 @@ pub struct RealServer {
     pub last_weight: u32,
     /// Zero.
     pub reserved: [u32; 10],
+}
+
+impl RealServer {
+    /// In place of an interface: no route leads to the real server.
+    pub const UNROUTABLE: u32 = u32::MAX;
+
+    /// Whether this is an interface, to send out of.
+    #[inline(always)]
+    pub const fn can_send(interface: u32) -> bool {
+        // The kernel's indices are positive `int`s.
+        interface as i32 > 0
+    }
 }
 
 const _: () = assert!(size_of::<RealServer>() == 128 && align_of::<RealServer>() == 8);

@@ -6,7 +6,7 @@ use crate::flow::HashSeed;
 
 /// The number of the map layouts. It changes whenever a type in a map changes its meaning, or how a
 /// flow's tag or sets are found.
-pub const LAYOUT: u32 = 2;
+pub const LAYOUT: u32 = 3;
 
 /// The pinned record by which a later daemon knows what the maps mean.
 #[repr(C)]

@@ -35,6 +35,8 @@ const TIME_EXCEEDED: u8 = 11;
 pub enum IcmpError {
     /// Destination unreachable, fragmentation needed (RFC 1191), with the MTU that fits.
     FragmentationNeeded(u16),
+    /// Destination unreachable, host unreachable.
+    HostUnreachable,
     /// Destination unreachable, protocol unreachable.
     ProtocolUnreachable,
     /// Destination unreachable, port unreachable.
@@ -52,6 +54,7 @@ impl IcmpError {
                 let [high, low] = mtu.to_be_bytes();
                 (UNREACHABLE, 4, [0, 0, high, low])
             }
+            Self::HostUnreachable => (UNREACHABLE, 1, [0; 4]),
             Self::ProtocolUnreachable => (UNREACHABLE, 2, [0; 4]),
             Self::PortUnreachable => (UNREACHABLE, 3, [0; 4]),
             Self::TimeExceeded => (TIME_EXCEEDED, 0, [0; 4]),

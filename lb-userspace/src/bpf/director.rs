@@ -17,7 +17,7 @@ use lb_common::{
 use zerocopy::IntoBytes;
 
 use super::{
-    BpfError, Loaded, Mode, layout,
+    BpfError, Loaded, Mode, Sweeper, layout,
     link::{self, LinkPin},
     lock::PinLock,
     maps::MapStore,
@@ -222,6 +222,11 @@ impl Director {
         &mut self.store
     }
 
+    /// The flow table, for a thread of its own.
+    pub fn sweeper(&self) -> Sweeper {
+        self.store.sweeper()
+    }
+
     /// Removes everything that is pinned: programs, flows, counters.
     ///
     /// # Errors
@@ -249,6 +254,9 @@ fn remove_pins(directory: &Path) -> Result<(), BpfError> {
     let any_size = Capacity { services: 0, real_servers: 0, lookup: 0, vips: 0, flows: 0 };
     for layout in layout::director(&any_size) {
         pin::remove(&directory.join(layout.name))?;
+    }
+    for name in layout::FORMER {
+        pin::remove(&directory.join(name))?;
     }
     let names = pin::names(directory)?;
     if !names.is_empty() {

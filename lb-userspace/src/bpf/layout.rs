@@ -24,6 +24,9 @@ pub(super) struct Layout {
     pub(super) entries: u32,
 }
 
+/// Maps that earlier layouts had: `detach` removes them too.
+pub(super) const FORMER: [&str; 2] = ["INTERFACES", "VIP_FILTER"];
+
 /// The director's maps for tables of these sizes.
 pub(super) fn director(capacity: &Capacity) -> Vec<Layout> {
     const INDEX: usize = size_of::<u32>();

@@ -1,7 +1,7 @@
 //! The director's pinned maps as a [`Store`]: hot tables through shared mappings, without a system
 //! call; hash tables and per-CPU counters through bpf(2).
 
-use std::{collections::BTreeSet, path::Path};
+use std::{collections::BTreeSet, path::Path, sync::Arc};
 
 use aya::maps::{HashMap, Map, MapData, MapError, PerCpuArray, PerCpuValues};
 use lb_common::{
@@ -11,7 +11,7 @@ use lb_common::{
 };
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
-use super::{BpfError, entry};
+use super::{BpfError, Sweeper, entry};
 use crate::{
     store::{Capacity, Store, StoreError},
     sys::SharedWords,
@@ -28,7 +28,7 @@ const KEY_WORDS: usize = size_of::<FlowKey>() / 8;
 pub struct MapStore {
     capacity: Capacity,
     seed: HashSeed,
-    flows: SharedWords,
+    flows: Arc<SharedWords>,
     flow_keys: SharedWords,
     services: SharedWords,
     lookup: SharedWords,
@@ -52,7 +52,7 @@ impl MapStore {
         Ok(Self {
             capacity,
             seed,
-            flows: words("FLOWS", flows, size_of::<u64>())?,
+            flows: Arc::new(words("FLOWS", flows, size_of::<u64>())?),
             flow_keys: words("FLOW_KEYS", flows, size_of::<FlowKey>())?,
             services: words("SERVICES", services, size_of::<Service>())?,
             // The kernel rounds every value up to 8 bytes.
@@ -64,6 +64,11 @@ impl MapStore {
             counters: typed(directory, "SERVER_COUNTERS", Map::PerCpuArray)?,
             reasons: typed(directory, "REASONS", Map::PerCpuArray)?,
         })
+    }
+
+    /// The flow table, for a thread of its own.
+    pub(super) fn sweeper(&self) -> Sweeper {
+        Sweeper::new(self.flows.clone(), self.capacity.real_servers)
     }
 }
 
@@ -233,18 +238,6 @@ impl Store for MapStore {
             }
         }
         purged
-    }
-
-    fn sweep(&mut self, now: u64) -> u64 {
-        let mut swept = 0;
-        for slot in 0..self.flows.len() {
-            let word = FlowWord(self.flows.load(slot));
-            // A word that changes meanwhile is a new flow's.
-            if !word.is_empty() && word.is_expired(now) {
-                swept += u64::from(self.flows.replace(slot, word.0, FlowWord::EMPTY.0));
-            }
-        }
-        swept
     }
 
     fn counters(&self, real_server: u32) -> Result<ServerCounters, StoreError> {

@@ -14,6 +14,7 @@ mod object;
 mod pass;
 mod pin;
 mod realserver;
+mod sweeper;
 
 pub use clock::{Clock, jiffy};
 pub use director::{Attachment, Director, Options};
@@ -23,3 +24,4 @@ pub use maps::MapStore;
 pub use object::{Loaded, TestRun};
 pub use pass::{Pass, attach_pass, pin_pass};
 pub use realserver::{UnwrapProgram, XdpUnwrapper};
+pub use sweeper::Sweeper;

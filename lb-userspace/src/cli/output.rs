@@ -12,6 +12,7 @@ use serde::Serialize;
 use super::CliError;
 use crate::{
     api::{Changes, FlowTable, Interface, NextHop, Server, Service, State, Stats, Traffic},
+    census::FlowCounts,
     config::Mode,
 };
 
@@ -93,11 +94,13 @@ fn write_table(f: &mut fmt::Formatter<'_>, table: &Table) -> fmt::Result {
     Ok(())
 }
 
-/// `room for 1,048,576 flows in 48.0 MiB of memory`.
+/// `12 in use, room for 1,048,576 flows in 48.0 MiB of memory`; without the first part when they
+/// are not counted.
 pub(super) fn flow_table(table: &FlowTable) -> String {
-    let FlowTable { flows, bytes } = table;
+    let FlowTable { flows, in_use, bytes } = table;
     let mebibytes = *bytes as f64 / f64::from(1 << 20);
-    format!("room for {} flows in {mebibytes:.1} MiB of memory", grouped(*flows))
+    let in_use = in_use.map_or_else(String::new, |used| format!("{} in use, ", grouped(used)));
+    format!("{in_use}room for {} flows in {mebibytes:.1} MiB of memory", grouped(*flows))
 }
 
 /// `1,048,576`.
@@ -147,19 +150,26 @@ fn interface_state(interface: &Interface) -> String {
 }
 
 /// Two tables, the lines of the one between those of the other: services, and below each its
-/// servers. So a line stays below 100 columns whatever the addresses.
+/// servers. So a line stays within 100 columns whatever the addresses, unless weights and names of
+/// interfaces are long.
 fn write_services(f: &mut fmt::Formatter<'_>, services: &[Service]) -> fmt::Result {
     let mut heads = table(["SERVICE", "SCHEDULER", "VIP"], 3);
-    let mut rows = table(["REAL SERVER", "WEIGHT", "NEXT HOP", "DEV", "SOURCE", "MTU"], 6);
-    for numbers in [1, 5] {
+    let columns =
+        ["REAL SERVER", "WEIGHT", "ACTIVE", "INACTIVE", "NEXT HOP", "DEV", "SOURCE", "MTU"];
+    let mut rows = table(columns, columns.len());
+    for numbers in [1, 2, 3, 7] {
         if let Some(column) = rows.column_mut(numbers) {
             column.set_cell_alignment(CellAlignment::Right);
         }
     }
     for Service { address, scheduler, vip, servers } in services {
         heads.add_row([address.to_string(), scheduler.to_string(), vip.name().into()]);
-        for Server { address, weight, next_hop, problem: _ } in servers {
-            let mut row = vec![address.to_string(), weight.to_string()];
+        for Server { address, weight, flows, next_hop, problem: _ } in servers {
+            let count = |count: fn(&FlowCounts) -> u32| {
+                flows.as_ref().map_or_else(|| "-".into(), |flows| count(flows).to_string())
+            };
+            let (active, inactive) = (count(|flows| flows.active), count(|flows| flows.inactive));
+            let mut row = vec![address.to_string(), weight.to_string(), active, inactive];
             match next_hop {
                 Some(NextHop { interface, mac, vlan, source, mtu }) => {
                     let tag = vlan.map_or_else(String::new, |vlan| format!(" vlan {vlan}"));
@@ -247,10 +257,17 @@ mod tests {
 
     const VIP: &str = "tcp:192.168.19.100:80";
 
-    fn server(last: u8, weight: &str, next_hop: Option<NextHop>, problem: Option<&str>) -> Server {
+    fn server(
+        last: u8,
+        weight: &str,
+        flows: Option<(u32, u32)>,
+        next_hop: Option<NextHop>,
+        problem: Option<&str>,
+    ) -> Server {
         Server {
             address: Ipv4Addr::new(192, 168, 19, last),
             weight: weight.parse().expect("a weight"),
+            flows: flows.map(|(active, inactive)| FlowCounts { active, inactive }),
             next_hop,
             problem: problem.map(Into::into),
         }
@@ -293,14 +310,14 @@ mod tests {
                 service(
                     VIP,
                     vec![
-                        server(2, "1", Some(hop), None),
-                        server(3, "2147483647", Some(tagged), None),
-                        server(4, "0", None, Some(unknown)),
+                        server(2, "1", Some((3, 12)), Some(hop), None),
+                        server(3, "2147483647", Some((1_000_000, 0)), Some(tagged), None),
+                        server(4, "0", None, None, Some(unknown)),
                     ],
                 ),
                 service("udp:192.168.19.100:53", Vec::new()),
             ],
-            flow_table: FlowTable::new(1 << 20),
+            flow_table: FlowTable { in_use: Some(1_000_015), ..FlowTable::new(1 << 20) },
         };
         let text = StateText(&state).to_string();
         let expected = "\
@@ -310,16 +327,16 @@ eth1       generic  attached; slow: not in the driver
 eth2       -        does not exist
 
 SERVICE                SCHEDULER  VIP
-  REAL SERVER       WEIGHT  NEXT HOP           DEV            SOURCE           MTU
+  REAL SERVER       WEIGHT   ACTIVE  INACTIVE  NEXT HOP           DEV            SOURCE           MTU
 tcp:192.168.19.100:80  wrr        owned
-  192.168.19.2           1  02:00:c0:a8:13:02  eth0           192.168.19.254  1500
-  192.168.19.3  2147483647  02:00:c0:a8:13:02  eth0 vlan 100  192.168.19.254   576
-  192.168.19.4           0  none
+  192.168.19.2           1        3        12  02:00:c0:a8:13:02  eth0           192.168.19.254  1500
+  192.168.19.3  2147483647  1000000         0  02:00:c0:a8:13:02  eth0 vlan 100  192.168.19.254   576
+  192.168.19.4           0        -         -  none
     192.168.19.4 does not answer on link eth0: its MAC address is unknown
 udp:192.168.19.100:53  wrr        owned
   none; add one with `tunlb server add`
 
-flow table: room for 1,048,576 flows in 48.0 MiB of memory
+flow table: 1,000,015 in use, room for 1,048,576 flows in 48.0 MiB of memory
 configuration: /etc/tunlb.toml
 ";
         assert_eq!(text, expected);

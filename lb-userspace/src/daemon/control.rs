@@ -8,12 +8,14 @@ use std::{
 
 use lb_common::MacAddress;
 
-use super::{Attachment, DaemonError, DataPlane, View};
+use super::{Attachment, DaemonError, DataPlane, View, sweeping::Counted};
 use crate::{
     config::{Change, Config, ConfigError, ConfigFile, Overrides, Settings},
     netlink::Link,
+    nexthop::{NextHop, NextHopError},
     plan::{Action, Desired, Diff, Kind, Line, plan},
-    tables::{NextHops, Tables},
+    store::StoreError,
+    tables::{Tables, Way, Ways},
 };
 
 /// The director: configuration, data path, and the network as it was last seen.
@@ -26,6 +28,8 @@ pub struct Control<D> {
     pub(super) view: View,
     /// Why an interface is not attached.
     pub(super) problems: BTreeMap<String, String>,
+    /// The real servers' flows.
+    pub(super) counted: Counted,
 }
 
 /// A configuration that may take the place of the present one.
@@ -78,7 +82,8 @@ impl<D: DataPlane> Control<D> {
         let tables = Tables::adopt(plane.store())?;
         let fresh = attached.is_empty() && tables.actual().services.is_empty();
         let problems = BTreeMap::new();
-        let mut control = Self { plane, file, overrides, config, tables, view, problems };
+        let counted = Counted::default();
+        let mut control = Self { plane, file, overrides, config, tables, view, problems, counted };
         let started = control.bring_up();
         if started.is_err() && fresh {
             control.plane.remove().map_err(DaemonError::DataPlane)?;
@@ -91,9 +96,8 @@ impl<D: DataPlane> Control<D> {
         for line in diff.lines() {
             tracing::info!("{line}");
         }
-        let hops = self.known_hops();
-        self.tables.apply(self.plane.store(), &diff, &hops)?;
-        self.write_next_hops();
+        self.change_tables(&diff)?;
+        self.write_ways();
         for name in self.config.interfaces.clone() {
             self.attach(&name)?;
         }
@@ -204,10 +208,8 @@ impl<D: DataPlane> Control<D> {
     /// find the old ones.
     fn carry_out(&mut self, old: &Config, diff: &Diff) -> Result<(), DaemonError> {
         let mut attached = Vec::new();
-        let done = self.attach_new(old, &mut attached).and_then(|()| {
-            let hops = self.known_hops();
-            Ok(self.tables.apply(self.plane.store(), diff, &hops)?)
-        });
+        let done = self.attach_new(old, &mut attached);
+        let done = done.and_then(|()| Ok(self.change_tables(diff)?));
         if let Err(error) = done {
             for name in attached {
                 self.detach(&name)?;
@@ -220,6 +222,17 @@ impl<D: DataPlane> Control<D> {
             }
         }
         Ok(())
+    }
+
+    fn change_tables(&mut self, diff: &Diff) -> Result<(), StoreError> {
+        let ways = self.ways();
+        let done = self.tables.apply(self.plane.store(), diff, &ways);
+        let services = &self.tables.actual().services;
+        let added = diff.added().filter_map(|(service, server)| {
+            Some(services.get(&service)?.servers.get(&server)?.index)
+        });
+        self.counted.renew(added);
+        done
     }
 
     fn attach_new(&mut self, old: &Config, attached: &mut Vec<String>) -> Result<(), DaemonError> {
@@ -244,14 +257,13 @@ impl<D: DataPlane> Control<D> {
     /// Follows the network: next hops, owners of VIPs, interfaces.
     pub fn set_view(&mut self, view: View) {
         self.view = view;
-        self.write_next_hops();
+        self.write_ways();
         // Only addresses of the director can have made a difference: who answers for a VIP.
         let diff = self.diff(&self.config);
         for line in diff.lines() {
             tracing::info!("{line}");
         }
-        let hops = self.known_hops();
-        if let Err(error) = self.tables.apply(self.plane.store(), &diff, &hops) {
+        if let Err(error) = self.change_tables(&diff) {
             let error = super::chain(&error);
             tracing::error!(error, "cannot follow a change of the director's addresses");
             self.adopt_again();
@@ -270,16 +282,8 @@ impl<D: DataPlane> Control<D> {
         }
     }
 
-    /// What is due from time to time, at `now` (ticks): removes flows whose time is over, and
-    /// attaches again where others have detached.
+    /// What is due from time to time: attaches again where others have detached.
     pub fn keep_up(&mut self) {
-        match self.plane.now() {
-            Ok(now) => {
-                let swept = self.plane.store().sweep(now);
-                tracing::debug!("removed {swept} expired flows");
-            }
-            Err(error) => tracing::error!(error, "cannot read the clock of the flows"),
-        }
         self.follow_links();
     }
 
@@ -342,18 +346,16 @@ impl<D: DataPlane> Control<D> {
         Ok(())
     }
 
-    fn known_hops(&self) -> NextHops {
-        let known =
-            |(server, hop): (&Ipv4Addr, &Result<_, _>)| Some((*server, *hop.as_ref().ok()?));
-        self.view.hops.iter().filter_map(known).collect()
+    /// What is known of the ways to all real servers.
+    fn ways(&self) -> Ways {
+        self.view.hops.iter().map(|(server, hop)| (*server, way(hop))).collect()
     }
 
-    fn write_next_hops(&mut self) {
-        let hops = self.view.hops.iter();
-        let hops = hops.map(|(server, hop)| (*server, hop.as_ref().ok().copied())).collect();
-        let changed = self.tables.set_next_hops(self.plane.store(), &hops);
+    fn write_ways(&mut self) {
+        let ways = self.ways();
+        let changed = self.tables.set_ways(self.plane.store(), &ways);
         if changed > 0 {
-            tracing::debug!("wrote {changed} next hops");
+            tracing::debug!("wrote {changed} ways to real servers");
         }
     }
 
@@ -388,4 +390,12 @@ fn fixed_settings(old: &Settings, new: &Settings) -> Vec<&'static str> {
         (*icmp_per_second != new.icmp_per_second, "`limits.icmp_per_second`"),
     ];
     differs.into_iter().filter_map(|(differs, key)| differs.then_some(key)).collect()
+}
+
+fn way(hop: &Result<NextHop, NextHopError>) -> Way {
+    match hop {
+        Ok(hop) => Way::Over(*hop),
+        Err(error) if error.is_unroutable() => Way::Unroutable,
+        Err(_) => Way::Unresolved,
+    }
 }

@@ -4,7 +4,8 @@ use lb_common::MacAddress;
 
 pub use crate::bpf::Attachment;
 use crate::{
-    bpf::{Clock, Director},
+    bpf::{self, Clock, Director},
+    census::Census,
     store::Store,
 };
 
@@ -16,8 +17,8 @@ pub trait DataPlane: Send {
     /// Its tables.
     fn store(&mut self) -> &mut dyn Store;
 
-    /// The time in ticks that flows are told by.
-    fn now(&mut self) -> Result<u64, DataPlaneError>;
+    /// Its flow table, for a thread of its own.
+    fn sweeper(&mut self) -> Result<Box<dyn Sweeper>, DataPlaneError>;
 
     /// Where the program is attached.
     fn attachments(&self) -> Result<Vec<Attachment>, DataPlaneError>;
@@ -35,16 +36,34 @@ pub trait DataPlane: Send {
     fn remove(&mut self) -> Result<(), DataPlaneError>;
 }
 
+/// The flow table of a data path.
+pub trait Sweeper: Send {
+    /// Removes every flow whose time is over, and counts the others. A flow word has 16 bits of the
+    /// clock, so one that nobody touches or removes for 19.5 hours would come to life again.
+    fn sweep(&mut self) -> Result<Census, DataPlaneError>;
+}
+
 /// The data path in the kernel, pinned in a directory.
 pub struct KernelDataPlane {
     director: Director,
+}
+
+/// The flow table in the kernel, and the clock that its times are told by.
+struct KernelSweeper {
+    flows: bpf::Sweeper,
     clock: Clock,
+}
+
+impl Sweeper for KernelSweeper {
+    fn sweep(&mut self) -> Result<Census, DataPlaneError> {
+        Ok(self.flows.sweep(self.clock.ticks()?))
+    }
 }
 
 impl KernelDataPlane {
     /// Opens or makes what is pinned where the options say.
-    pub fn open(options: &crate::bpf::Options) -> Result<Self, DataPlaneError> {
-        Ok(Self { director: Director::open(options)?, clock: Clock::open()? })
+    pub fn open(options: &bpf::Options) -> Result<Self, DataPlaneError> {
+        Ok(Self { director: Director::open(options)? })
     }
 }
 
@@ -53,8 +72,8 @@ impl DataPlane for KernelDataPlane {
         self.director.store()
     }
 
-    fn now(&mut self) -> Result<u64, DataPlaneError> {
-        Ok(self.clock.ticks()?)
+    fn sweeper(&mut self) -> Result<Box<dyn Sweeper>, DataPlaneError> {
+        Ok(Box::new(KernelSweeper { flows: self.director.sweeper(), clock: Clock::open()? }))
     }
 
     fn attachments(&self) -> Result<Vec<Attachment>, DataPlaneError> {

@@ -42,6 +42,9 @@ pub enum DaemonError {
     /// The tables.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// There is no thread for the flow table.
+    #[error("cannot start the thread that removes expired flows; allow the director more tasks")]
+    Thread(#[source] std::io::Error),
     /// The network could not be asked.
     #[error("cannot read the host's network")]
     Network(#[from] NetlinkError),

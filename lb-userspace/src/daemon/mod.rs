@@ -2,7 +2,8 @@
 //! and what the network needs, and answers on its socket.
 //!
 //! The data path goes on without it. One task owns everything and does one thing at a time, and
-//! waits for nothing; the HTTP interface, the network and signals only tell it what to do next.
+//! waits for nothing; the HTTP interface, the network and signals only tell it what to do next. Beside
+//! it, a thread goes through the flow table.
 
 mod control;
 mod data_plane;
@@ -12,6 +13,7 @@ mod order;
 mod report;
 mod server;
 mod socket;
+mod sweeping;
 
 use std::{path::PathBuf, time::Duration};
 
@@ -22,14 +24,16 @@ use tokio::{
 };
 
 pub use control::{Candidate, Control, servers};
-pub use data_plane::{Attachment, DataPlane, DataPlaneError, KernelDataPlane};
+pub use data_plane::{Attachment, DataPlane, DataPlaneError, KernelDataPlane, Sweeper};
 pub use error::DaemonError;
 pub use network::{KernelNetwork, Network, View};
 pub use socket::{SocketName, listen};
+pub use sweeping::SWEEP_PERIOD;
 
 use self::{
     order::{Order, Orders},
     server::{Reply, Request},
+    sweeping::Sweeping,
 };
 use crate::{
     api::Changes,
@@ -54,9 +58,8 @@ const FAREWELL: Duration = Duration::from_secs(1);
 /// How long after a look at the network that failed the next one is.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
-/// How often expired flows are removed, and interfaces looked at from which others have detached the
-/// program, which the kernel does not announce. Often compared with the 19.5 hours that a flow's
-/// time goes up to, and seldom enough to cost nothing: a million flows take about a millisecond.
+/// How often interfaces are looked at from which others have detached the program, which the kernel
+/// does not announce.
 const UPKEEP: Duration = Duration::from_secs(60);
 
 /// Runs the daemon until `stop` is done or a client asks it to detach.
@@ -88,9 +91,14 @@ where
     network.follow(servers(&config));
     network.resolved(servers(&config)).await;
     let view = network.view().await?;
-    let plane = open(&config).map_err(DaemonError::DataPlane)?;
+    let mut plane = open(&config).map_err(DaemonError::DataPlane)?;
+    let sweeper = plane.sweeper().map_err(DaemonError::DataPlane)?;
     let overrides = options.overrides.clone();
     let mut control = Control::start(plane, file, overrides, config, view)?;
+    let (_sweeping, swept) =
+        Sweeping::start(sweeper, control.counted.clone()).map_err(DaemonError::Thread)?;
+    // From the first answer on, flows are counted; whether that went well is told elsewhere.
+    let _ = swept.await;
 
     let failed = |source| DaemonError::Socket { path: socket.clone(), source };
     let listener = UnixListener::from_std(listener).map_err(failed)?;

@@ -18,6 +18,7 @@ impl<D: DataPlane> Control<D> {
     pub fn state(&mut self) -> Result<State, DaemonError> {
         let interfaces = self.interfaces()?;
         let flows = self.plane.store().capacity().flows;
+        let in_use = self.counted.in_use();
         let services = self.config.services.clone();
         let services = services.iter().map(|service| self.service(service)).collect();
         Ok(State {
@@ -27,7 +28,7 @@ impl<D: DataPlane> Control<D> {
             pin: self.config.settings.pin.clone(),
             interfaces,
             services,
-            flow_table: FlowTable::new(flows),
+            flow_table: FlowTable { in_use, ..FlowTable::new(flows) },
         })
     }
 
@@ -61,6 +62,7 @@ impl<D: DataPlane> Control<D> {
         let entries = entries.unwrap_or_default();
         let servers = servers.iter().map(|server| {
             let entry = entries.get(&server.address);
+            let flows = entry.and_then(|entry| self.counted.of(entry.index));
             let entry = entry.map(|entry| self.plane.store().real_server(entry.index));
             let hop = entry.as_ref().and_then(tables::next_hop);
             let problem = match (hop, self.view.hops.get(&server.address)) {
@@ -75,7 +77,7 @@ impl<D: DataPlane> Control<D> {
                 source: hop.source,
                 mtu: hop.mtu,
             });
-            Server { address: server.address, weight: server.weight, next_hop, problem }
+            Server { address: server.address, weight: server.weight, flows, next_hop, problem }
         });
         let servers = servers.collect();
         Service { address: *address, scheduler: *scheduler, vip, servers }

@@ -13,7 +13,7 @@ use std::{
 };
 
 use hyper::Method;
-use lb_common::{Address, table::Vip};
+use lb_common::{Address, flow::FlowState, table::Vip};
 
 use self::fake::{CONFIG, FakePlane, SERVICE, Scene, link, servers_path};
 use super::*;
@@ -235,6 +235,87 @@ async fn statistics_name_every_reason_service_and_server() {
     let stats: Stats = daemon.client.get("/v1/stats").await.expect("stats");
     assert_eq!(stats.reasons.len(), lb_common::Reason::ALL.len());
     assert_eq!(stats.services[0].servers[0].address, Ipv4Addr::new(10, 1, 0, 1));
+    daemon.stop().await;
+}
+
+/// What `list` says of each server's flows, and of all.
+fn counts(state: &State) -> (Vec<Option<(u32, u32)>>, Option<u32>) {
+    let servers = state.services.iter().flat_map(|service| &service.servers);
+    let flows = servers.map(|server| server.flows.map(|flows| (flows.active, flows.inactive)));
+    (flows.collect(), state.flow_table.in_use)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn flows_are_counted_from_the_first_answer_on_and_go_when_their_time_is_over() {
+    let scene = Scene::new(CONFIG);
+    let daemon = scene.start().await;
+    daemon.add_service().await;
+    daemon.add_server("10.1.0.1").await;
+    daemon.add_server("10.1.0.2").await;
+    // The list has the newest first.
+    assert_eq!(counts(&daemon.state().await), (vec![Some((0, 0)); 2], Some(0)));
+    daemon.stop().await;
+
+    let (one, two) = (scene.index("10.1.0.1"), scene.index("10.1.0.2"));
+    let flows = scene.flows();
+    for (server, state) in [
+        (one, FlowState::ESTABLISHED),
+        (one, FlowState::SYN_RECV),
+        (one, FlowState::CLOSE),
+        (two, FlowState::UDP),
+        // An entry that no service has: of a server that was removed as the packet came.
+        (3, FlowState::ESTABLISHED),
+    ] {
+        flows.open(server, state);
+    }
+    let daemon = scene.start().await;
+    assert_eq!(counts(&daemon.state().await), (vec![Some((0, 1)), Some((2, 1))], Some(5)));
+
+    // 61 seconds later.
+    flows.now.fetch_add(57, Ordering::Relaxed);
+    daemon.until(|state| state.flow_table.in_use == Some(3)).await;
+    assert_eq!(counts(&daemon.state().await).0, [Some((0, 1)), Some((1, 0))]);
+    flows.open(two, FlowState::SYN_RECV);
+    daemon.until(|state| counts(state).0[0] == Some((1, 1))).await;
+    daemon.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_comes_into_another_servers_entry_has_none_of_its_flows() {
+    let scene = Scene::new(CONFIG);
+    let daemon = scene.start().await;
+    daemon.add_service().await;
+    // All that the tables hold, so that the next one gets the entry of whoever goes.
+    for server in ["10.1.0.1", "10.1.0.2", "10.1.0.3", "10.1.0.4"] {
+        daemon.add_server(server).await;
+    }
+    daemon.stop().await;
+    let entry = scene.index("10.1.0.1");
+    scene.flows().open(entry, FlowState::ESTABLISHED);
+
+    let daemon = scene.start().await;
+    assert_eq!(counts(&daemon.state().await).0[3], Some((1, 0)));
+    // What is counted until the next sweep is from before.
+    scene.flows().broken.store(true, Ordering::Relaxed);
+    let path = format!("{}/10.1.0.1", servers_path());
+    daemon.client.request::<(), Changes>(Method::DELETE, &path, None).await.expect("removed");
+    daemon.add_server("10.1.0.5").await;
+    let now = counts(&daemon.state().await).0[0];
+    assert!(matches!(now, None | Some((0, 0))), "{now:?}");
+    daemon.stop().await;
+    assert_eq!(scene.index("10.1.0.5"), entry);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_cannot_be_counted_is_not_told() {
+    let scene = Scene::new(CONFIG);
+    scene.flows().broken.store(true, Ordering::Relaxed);
+    let daemon = scene.start().await;
+    daemon.add_service().await;
+    daemon.add_server("10.1.0.1").await;
+    assert_eq!(counts(&daemon.state().await), (vec![None], None));
+    scene.flows().broken.store(false, Ordering::Relaxed);
+    daemon.until(|state| counts(state) == (vec![Some((0, 0))], Some(0))).await;
     daemon.stop().await;
 }
 

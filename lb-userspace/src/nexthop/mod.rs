@@ -86,3 +86,14 @@ pub enum NextHopError {
     #[error("{0}")]
     Query(String),
 }
+
+impl NextHopError {
+    /// Whether routing says that the real server cannot be reached, as opposed to a next hop or a link
+    /// that is not there at present: then IPVS, too, answers "host unreachable".
+    pub const fn is_unroutable(&self) -> bool {
+        matches!(
+            self,
+            Self::NoRoute(_) | Self::Unreachable(_) | Self::Prohibited(_) | Self::Blackhole(_)
+        )
+    }
+}

@@ -4,9 +4,9 @@ use std::collections::BTreeSet;
 
 use lb_common::{
     Address, Reason,
-    flow::{FlowKey, FlowSet as _, FlowWord, WAYS},
+    flow::{FlowKey, FlowWord},
     memory::MemoryTables,
-    table::{Interface, RealServer, ServerCounters, Service, ServiceKey, Tables, Vip, VipFilter},
+    table::{Interface, RealServer, ServerCounters, Service, ServiceKey, Vip, VipFilter},
 };
 
 use super::{Capacity, Store, StoreError};
@@ -102,20 +102,6 @@ impl Store for MemoryTables {
 
     fn purge(&mut self, real_servers: &BTreeSet<u32>) -> u64 {
         real_servers.iter().map(|index| Self::purge(self, *index)).sum()
-    }
-
-    fn sweep(&mut self, now: u64) -> u64 {
-        let tables = &*self;
-        let mut swept = 0;
-        for set in (0..=self.set_mask).filter_map(|set| tables.flow_set(set)) {
-            for way in 0..WAYS {
-                let word = set.word(way);
-                if !word.is_empty() && word.is_expired(now) {
-                    swept += u64::from(set.replace(way, word, FlowWord::EMPTY));
-                }
-            }
-        }
-        swept
     }
 
     fn counters(&self, real_server: u32) -> Result<ServerCounters, StoreError> {

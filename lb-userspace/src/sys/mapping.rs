@@ -55,7 +55,7 @@ impl SharedWords {
     }
 
     /// The words.
-    fn words(&self) -> &[AtomicU64] {
+    pub fn words(&self) -> &[AtomicU64] {
         // SAFETY: the mapping is page-aligned, `words` words long, lives as long as `self`, and is
         // shared with the kernel side only, which writes it in aligned words.
         unsafe { std::slice::from_raw_parts(self.start.as_ptr(), self.words) }

@@ -38,8 +38,19 @@ use crate::{
     store::{Store, StoreError},
 };
 
-/// Next hops of real servers; a server without one is not sent to.
-pub type NextHops = BTreeMap<Ipv4Addr, NextHop>;
+/// The ways to real servers; one that is not in here is not sent to.
+pub type Ways = BTreeMap<Ipv4Addr, Way>;
+
+/// How to reach a real server, by all that is known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Way {
+    /// Over a next hop.
+    Over(NextHop),
+    /// Not at present: the next hop does not answer, its link is down, or XDP cannot send there.
+    Unresolved,
+    /// No route leads there: clients are told.
+    Unroutable,
+}
 
 /// Where a lookup table goes; nowhere for a service that keeps its own.
 #[derive(Clone, Copy, Debug, Default)]
@@ -194,7 +205,7 @@ impl Tables {
         &mut self,
         store: &mut dyn Store,
         diff: &Diff,
-        hops: &NextHops,
+        ways: &Ways,
     ) -> Result<(), StoreError> {
         self.check(store, diff)?;
         let places = self
@@ -221,8 +232,8 @@ impl Tables {
         for (change, place) in places {
             match change {
                 ServiceChange::Remove(_) => {}
-                ServiceChange::Edit(edit) => self.edit_service(store, edit, place, hops)?,
-                ServiceChange::Add(service) => self.add_service(store, service, place, hops)?,
+                ServiceChange::Edit(edit) => self.edit_service(store, edit, place, ways)?,
+                ServiceChange::Add(service) => self.add_service(store, service, place, ways)?,
             }
         }
         for change in &diff.vips {
@@ -241,7 +252,7 @@ impl Tables {
         store: &mut dyn Store,
         service: &VirtualService,
         place: Place,
-        hops: &NextHops,
+        ways: &Ways,
     ) -> Result<(), StoreError> {
         let full = |table, setting, entries| StoreError::Full { table, entries, setting };
         let capacity = store.capacity();
@@ -259,7 +270,7 @@ impl Tables {
             servers: BTreeMap::new(),
         };
         for server in servers {
-            let server_index = self.add_server(store, *address, index, *server, hops)?;
+            let server_index = self.add_server(store, *address, index, *server, ways)?;
             actual.servers.insert(server.address, new_server(server_index, server.weight));
         }
         let mut entry = scheduler.mark(Service {
@@ -284,7 +295,7 @@ impl Tables {
         store: &mut dyn Store,
         edit: &ServiceEdit,
         place: Place,
-        hops: &NextHops,
+        ways: &Ways,
     ) -> Result<(), StoreError> {
         let ServiceEdit { service, scheduler: _, added, reweighted, removed, repicked } = edit;
         let address = service.address;
@@ -299,7 +310,7 @@ impl Tables {
             self.slots.take(place.offset, place.length);
         }
         for server in added {
-            let index = self.add_server(store, address, actual.index, *server, hops)?;
+            let index = self.add_server(store, address, actual.index, *server, ways)?;
             actual.servers.insert(server.address, new_server(index, server.weight));
         }
         for (server, _) in reweighted {
@@ -370,7 +381,7 @@ impl Tables {
         service: ServiceAddress,
         service_index: u32,
         server: Server,
-        hops: &NextHops,
+        ways: &Ways,
     ) -> Result<u32, StoreError> {
         let entries = store.capacity().real_servers;
         let index = self.real_servers.take().ok_or(StoreError::Full {
@@ -391,27 +402,24 @@ impl Tables {
             last_weight: server.weight.get(),
             ..RealServer::default()
         };
-        set_next_hop(&mut entry, hops.get(&server.address));
+        if let Some(way) = ways.get(&server.address) {
+            set_way(&mut entry, way);
+        }
         store.set_real_server(index, &entry);
         entry.service = service.key();
         store.set_real_server(index, &entry);
         Ok(index)
     }
 
-    /// Writes the next hops of all servers that `hops` says something about: where to send to, or
-    /// that there is nowhere to. How many entries changed.
-    pub fn set_next_hops(
-        &mut self,
-        store: &mut dyn Store,
-        hops: &BTreeMap<Ipv4Addr, Option<NextHop>>,
-    ) -> usize {
+    /// Writes the ways to all servers that `ways` says something about. How many entries changed.
+    pub fn set_ways(&mut self, store: &mut dyn Store, ways: &BTreeMap<Ipv4Addr, Way>) -> usize {
         let mut changed = 0;
         let servers = self.actual.services.values().flat_map(|service| &service.servers);
         for (address, server) in servers {
-            let Some(hop) = hops.get(address) else { continue };
+            let Some(way) = ways.get(address) else { continue };
             let old = store.real_server(server.index);
             let mut new = old;
-            set_next_hop(&mut new, hop.as_ref());
+            set_way(&mut new, way);
             if new != old {
                 store.set_real_server(server.index, &new);
                 changed += 1;
@@ -452,10 +460,17 @@ fn write_picks(
     (entry.base, entry.start) = (turn.base, turn.start);
 }
 
-fn set_next_hop(entry: &mut RealServer, hop: Option<&NextHop>) {
-    let Some(NextHop { interface, vlan, source_mac, destination_mac, source, mtu }) = hop else {
-        entry.interface = 0;
-        return;
+fn set_way(entry: &mut RealServer, way: &Way) {
+    let NextHop { interface, vlan, source_mac, destination_mac, source, mtu } = match way {
+        Way::Over(hop) => hop,
+        Way::Unresolved => {
+            entry.interface = 0;
+            return;
+        }
+        Way::Unroutable => {
+            entry.interface = RealServer::UNROUTABLE;
+            return;
+        }
     };
     entry.interface = *interface;
     entry.vlan = vlan.map_or(Vlan::NONE, Vlan::id);
@@ -468,7 +483,7 @@ fn set_next_hop(entry: &mut RealServer, hop: Option<&NextHop>) {
 
 /// The next hop that an entry holds, if any.
 pub fn next_hop(entry: &RealServer) -> Option<NextHop> {
-    (entry.interface != 0).then(|| NextHop {
+    RealServer::can_send(entry.interface).then(|| NextHop {
         interface: entry.interface,
         vlan: entry.vlan.tag(),
         source_mac: entry.source_mac.0,

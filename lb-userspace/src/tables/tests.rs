@@ -10,6 +10,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::{
+    census::{Census, FlowCounts},
     config::{HashFlags, Scheduler, TableSize, Weight},
     plan::{Desired, Ownership, plan},
 };
@@ -55,9 +56,9 @@ fn hop() -> NextHop {
     }
 }
 
-fn hops(desired: &Desired) -> NextHops {
+fn hops(desired: &Desired) -> Ways {
     let servers = desired.services.iter().flat_map(|service| &service.servers);
-    servers.map(|server| (server.address, hop())).collect()
+    servers.map(|server| (server.address, Way::Over(hop()))).collect()
 }
 
 fn apply(tables: &mut Tables, memory: &mut MemoryTables, desired: &Desired) {
@@ -83,6 +84,15 @@ fn opened(memory: &MemoryTables, client_port: u16) -> Ipv4Addr {
     let (verdict, server) = send(memory, client_port, 2);
     assert_eq!(verdict.reason, Reason::Scheduled);
     server
+}
+
+/// A pass over the flow table.
+fn swept(memory: &MemoryTables, now: u64) -> Census {
+    let mut census = Census::new(memory.real_servers.len() as u32);
+    for set in (0..=memory.set_mask).filter_map(|set| memory.flow_set(set)) {
+        census.take(set, now);
+    }
+    census
 }
 
 const A: &str = "10.1.0.1";
@@ -189,16 +199,86 @@ fn expired_flows_are_swept_and_no_others() {
     apply(&mut tables, &mut memory, &desired(&[service(SERVICE, Scheduler::Rr, &[(A, 1)])]));
     opened(&memory, 1);
     let opened_at = memory.now;
-    assert_eq!(memory.sweep(opened_at), 0);
+    assert_eq!(swept(&memory, opened_at).expired(), 0);
     let timeout = u64::from(FlowState::SYN_RECV.timeout_ticks());
-    assert_eq!(memory.sweep(opened_at + timeout), 0);
+    assert_eq!(swept(&memory, opened_at + timeout).expired(), 0);
     memory.now = opened_at + timeout + 1;
     opened(&memory, 2);
-    assert_eq!(memory.sweep(memory.now), 1);
+    let census = swept(&memory, memory.now);
+    assert_eq!((census.expired(), census.in_use()), (1, 1));
     assert_eq!(MemoryTables::flows(&memory).len(), 1);
     // Without the sweep it would come to life again when the clock's 16 bits come round.
     memory.now = opened_at + (1 << 16);
     assert_eq!(send(&memory, 1, 16).0.reason, Reason::ResetNoFlow);
+}
+
+/// As ip_vs keeps its counts: a SYN alone is active already, and stays so when the client goes on; a FIN
+/// makes it inactive, and so does a reset.
+#[test]
+fn servers_have_the_flows_that_ipvs_would_count() {
+    let mut memory = memory(4, 8, 64);
+    let mut tables = Tables::adopt(&mut memory).expect("empty");
+    let wanted = desired(&[service(SERVICE, Scheduler::Rr, &[(A, 1), (B, 1)])]);
+    apply(&mut tables, &mut memory, &wanted);
+    for port in 1..=4 {
+        opened(&memory, port);
+    }
+    let counts = |memory: &MemoryTables| {
+        let census = swept(memory, memory.now);
+        let service = &tables.actual().services[&wanted.services[0].address];
+        [A, B].map(|server| {
+            let FlowCounts { active, inactive } = census.of(service.servers[&ip(server)].index);
+            (active, inactive)
+        })
+    };
+    assert_eq!(counts(&memory), [(2, 0), (2, 0)]);
+    let (ack, fin, reset) = (0x10, 0x11, 0x04);
+    let first = send(&memory, 1, ack).1;
+    assert_eq!(counts(&memory), [(2, 0), (2, 0)]);
+    assert_eq!(send(&memory, 1, fin).1, first);
+    let (one, other) = if first == ip(A) { (0, 1) } else { (1, 0) };
+    assert_eq!(counts(&memory)[one], (1, 1));
+    assert_eq!(counts(&memory)[other], (2, 0));
+    // The flow of the other server: established, then reset.
+    for flags in [ack, reset] {
+        assert_ne!(send(&memory, 2, flags).1, first);
+    }
+    assert_eq!(counts(&memory), [(1, 1); 2]);
+}
+
+/// Whenever in a tick the last packet came, and whenever a sweep happens to be.
+#[test]
+fn flows_are_gone_two_seconds_and_a_tick_after_their_timeout_and_not_before_it() {
+    const MILLISECOND: u64 = 1_000_000;
+    const TICK: u64 = lb_common::flow::TICK_NANOSECONDS;
+    let period = crate::daemon::SWEEP_PERIOD.as_nanos() as u64;
+    let mut memory = memory(4, 8, 64);
+    let mut tables = Tables::adopt(&mut memory).expect("empty");
+    apply(&mut tables, &mut memory, &desired(&[service(SERVICE, Scheduler::Rr, &[(A, 1)])]));
+    // IPVS's seconds: half-open, established, closing, closed.
+    let flows: [(&[u8], u64); 4] = [
+        (&[0x02], 60),
+        (&[0x02, 0x10], 900),
+        (&[0x02, 0x10, 0x11], 120),
+        (&[0x02, 0x10, 0x04], 10),
+    ];
+    for (segments, seconds) in flows {
+        for (last, phase) in (0..11).flat_map(|last| (0..5).map(move |phase| (last, phase))) {
+            let last = 1000 * TICK + last * 100 * MILLISECOND;
+            memory.now = last / TICK;
+            for flags in segments {
+                assert_ne!(send(&memory, 1, *flags).0.reason, Reason::ResetNoFlow);
+            }
+            let timeout = last + seconds * 1000 * MILLISECOND;
+            let mut time = last + phase * period / 5;
+            while swept(&memory, time / TICK).expired() == 0 {
+                time += period;
+            }
+            assert!(time >= timeout, "{} ns early", timeout - time);
+            let late = time - timeout;
+            assert!(late <= 2000 * MILLISECOND + TICK, "{seconds} s: {late} ns late");
+        }
+    }
 }
 
 #[test]
@@ -270,16 +350,24 @@ fn next_hops_come_and_go() {
     let mut tables = Tables::adopt(&mut memory).expect("empty");
     let wanted = desired(&[service(SERVICE, Scheduler::Rr, &[(A, 1)])]);
     let diff = plan(&wanted, tables.actual());
-    tables.apply(&mut memory, &diff, &NextHops::new()).expect("room");
+    tables.apply(&mut memory, &diff, &Ways::new()).expect("room");
     assert_eq!(send(&memory, 1, 2).0.reason, Reason::DropNoNextHop);
-    let known = BTreeMap::from([(ip(A), Some(NextHop { vlan: Some(5), ..hop() }))]);
-    assert_eq!(tables.set_next_hops(&mut memory, &known), 1);
-    assert_eq!(tables.set_next_hops(&mut memory, &known), 0);
-    assert_eq!(next_hop(&memory.real_servers[0]), known[&ip(A)]);
-    tables.set_next_hops(&mut memory, &BTreeMap::from([(ip(A), Some(hop()))]));
+    let tagged = NextHop { vlan: Some(5), ..hop() };
+    let mut set = |memory: &mut MemoryTables, way: Way| {
+        tables.set_ways(memory, &BTreeMap::from([(ip(A), way)]))
+    };
+    assert_eq!(set(&mut memory, Way::Over(tagged)), 1);
+    assert_eq!(set(&mut memory, Way::Over(tagged)), 0);
+    assert_eq!(next_hop(&memory.real_servers[0]), Some(tagged));
+    set(&mut memory, Way::Over(hop()));
     assert_eq!(send(&memory, 1, 2).0.reason, Reason::Forwarded);
-    tables.set_next_hops(&mut memory, &BTreeMap::from([(ip(A), None)]));
-    assert_eq!(send(&memory, 1, 2).0.reason, Reason::DropNoNextHop);
+    assert_eq!(send(&memory, 1, 16).0.reason, Reason::Forwarded);
+    set(&mut memory, Way::Unresolved);
+    assert_eq!(send(&memory, 1, 16).0.reason, Reason::DropNoNextHop);
+    set(&mut memory, Way::Unroutable);
+    assert_eq!(next_hop(&memory.real_servers[0]), None);
+    assert_eq!(send(&memory, 1, 16).0.reason, Reason::HostUnreachable);
+    assert_eq!(send(&memory, 2, 2).0.reason, Reason::HostUnreachable);
 }
 
 fn any_scheduler() -> impl Strategy<Value = Scheduler> {

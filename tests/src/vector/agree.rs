@@ -71,7 +71,8 @@ fn random_id(reason: Reason, frame: &[u8]) -> Option<usize> {
         | Reason::TimeExceeded
         | Reason::NoServer
         | Reason::PortUnreachable
-        | Reason::ProtocolUnreachable => Some(offset),
+        | Reason::ProtocolUnreachable
+        | Reason::HostUnreachable => Some(offset),
         Reason::Forwarded | Reason::Scheduled => {
             (frame.get(offset + 6)? & DONT_FRAGMENT == 0).then_some(offset)
         }

@@ -143,6 +143,7 @@ fn is_of_a_flow(reason: Reason) -> bool {
         reason,
         Reason::FragmentationNeeded
             | Reason::TimeExceeded
+            | Reason::HostUnreachable
             | Reason::DropNoNextHop
             | Reason::DropTooBig
             | Reason::DropRateLimited

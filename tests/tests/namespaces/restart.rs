@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use lb_userspace::{api::State, bpf::Mode, demo::seed::Host};
 use nix::sys::signal::Signal;
-use tests::lab::{EchoServer, KeepAlive, Lab, SEED, count, under_traffic, vip};
+use tests::lab::{
+    Director, EchoServer, KeepAlive, Lab, SEED, ask, count, eventually, under_traffic, vip,
+};
 
 /// The seed's service and a UDP one.
 const SERVICES: &str = "
@@ -18,9 +20,14 @@ address = \"192.168.19.2\"
 address = \"192.168.19.3\"
 ";
 
-/// What has to be the same after a restart.
-fn without_pid(state: State) -> State {
-    State { pid: 0, ..state }
+/// What has to be the same after a restart under traffic.
+fn lasting(mut state: State) -> State {
+    state.pid = 0;
+    state.flow_table.in_use = None;
+    for server in state.services.iter_mut().flat_map(|service| &mut service.servers) {
+        server.flows = None;
+    }
+    state
 }
 
 #[test]
@@ -31,7 +38,7 @@ fn restarts_and_kills_under_traffic_lose_nothing() {
     director.start();
     let report = under_traffic(&lab, 20, 7, |traffic| {
         for signal in [Signal::SIGTERM, Signal::SIGKILL] {
-            let state = without_pid(director.state());
+            let state = lasting(director.state());
             let stats = director.stats();
             let program = lab.xdp(Host::Director, "eth0").expect("is attached");
             assert_eq!(program.mode, Mode::Native);
@@ -45,7 +52,7 @@ fn restarts_and_kills_under_traffic_lose_nothing() {
             let replaced = lab.xdp(Host::Director, "eth0").expect("is attached");
             assert_ne!(replaced.id, program.id, "the new daemon's program runs");
             assert!(director.said().contains("took over interface eth0"), "{}", director.said());
-            assert_eq!(without_pid(director.state()), state);
+            assert_eq!(lasting(director.state()), state);
             let now = director.stats();
             for (before, now) in stats.reasons.iter().zip(&now.reasons) {
                 assert!(now.count >= before.count, "{} went back", now.reason);
@@ -63,6 +70,42 @@ fn restarts_and_kills_under_traffic_lose_nothing() {
         }
     });
     assert_eq!(report.failures, [""; 0], "{report:?}");
+}
+
+/// What `list` says of the flows of each server of each service, active and inactive, and of all.
+fn flows(director: &Director<'_>) -> (Vec<(u32, u32)>, Option<u32>) {
+    let state = director.state();
+    let servers = state.services.iter().flat_map(|service| &service.servers);
+    let flows = servers.map(|server| server.flows.expect("are counted"));
+    (flows.map(|flows| (flows.active, flows.inactive)).collect(), state.flow_table.in_use)
+}
+
+#[test]
+fn flows_are_counted_and_the_next_daemon_counts_them_before_it_answers() {
+    let lab = Lab::new("flows");
+    let _echo = Host::REAL_SERVERS.map(|host| EchoServer::start(&lab, host, 7));
+    let mut director = lab.director(&format!("{SEED}{SERVICES}"));
+    director.start();
+    assert_eq!(flows(&director), (vec![(0, 0); 4], Some(0)));
+    let clients: Vec<_> = (0..6).map(|_| lab.udp_client(7, Duration::from_secs(2))).collect();
+    for client in &clients {
+        ask(client, "?").expect("an answer");
+    }
+    assert_eq!(lab.fetch(4), ["web1", "web2", "web1", "web2"]);
+    lab.on_async(Host::Client, || async {
+        let mut connections = [KeepAlive::open().await, KeepAlive::open().await];
+        for connection in &mut connections {
+            connection.ask().await;
+        }
+        // Each server has one that is open, two that were closed, and three flows of datagrams.
+        let expected = (vec![(1, 2), (1, 2), (0, 3), (0, 3)], Some(12));
+        eventually("flows are counted", Duration::from_secs(5), || flows(&director) == expected);
+        let listed = director.ok("list");
+        assert!(listed.contains("flow table: 12 in use, room for "), "{listed}");
+        director.stop(Signal::SIGKILL);
+        director.start();
+        assert_eq!(flows(&director), expected);
+    });
 }
 
 #[test]

@@ -171,6 +171,7 @@ FIXTURES = {
     "ipvs_mtu_88": ipvs([0], changed(IPVS_RS, {"mtu": 88}, {})),
     "ipvs_mtu_87": ipvs([0], changed(IPVS_RS, {"mtu": 87}, {})),
     "ipvs_mtu_80": ipvs([0], changed(IPVS_RS, {"mtu": 80}, {})),
+    "ipvs_unroutable": ipvs([0], changed(IPVS_RS, {"interface": 2**32 - 1}, {})),
     "ipvs_unresolved": ipvs([0], changed(IPVS_RS, {"interface": 0}, {})),
     "real_server": {
         "mac": RS1_MAC,

@@ -89,6 +89,12 @@ def redirect():
         ("RS on link, ARP fails", {"reason": "drop-no-next-hop"}),
         fixture="ipvs_unresolved",
     )
+    replay(
+        file,
+        "a real server without a route: the client is told",
+        ("no route to RS", {"answer": "host-unreachable"}),
+        fixture="ipvs_unroutable",
+    )
     file.write()
 
 

@@ -4,12 +4,16 @@ use std::{
     collections::BTreeSet,
     fs,
     net::Ipv4Addr,
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
 };
 
 use hyper::Method;
 use lb_common::{
     MacAddress,
+    flow::{FlowState, FlowWord},
     memory::{MemoryTables, SEED},
     table::{RealServer, Service},
 };
@@ -22,6 +26,7 @@ use tokio::{
 use super::super::*;
 use crate::{
     api::{NewServer, NewService, State},
+    census::Census,
     client::{Client, ClientError},
     config::SchedulerName,
     netlink::{Link, LinkKind, NetlinkError},
@@ -34,6 +39,26 @@ pub(super) struct Kernel {
     pub(super) tables: Option<MemoryTables>,
     pub(super) attached: Vec<Attachment>,
     pub(super) opened: usize,
+    pub(super) flows: Arc<FakeFlows>,
+}
+
+/// The flow table, beside the other tables, as the sweeper's thread shares it; the test opens flows.
+pub(super) struct FakeFlows {
+    pub(super) words: [AtomicU64; 64],
+    /// The data path's clock, in ticks.
+    pub(super) now: AtomicU64,
+    /// Whether the clock cannot be read.
+    pub(super) broken: AtomicBool,
+}
+
+impl FakeFlows {
+    /// Adds a flow of the real server with this index.
+    pub(super) fn open(&self, real_server: u32, state: FlowState) {
+        let now = self.now.load(Ordering::Relaxed);
+        let word = FlowWord::new(1, real_server as u16, state, now);
+        let free = self.words.iter().find(|word| word.load(Ordering::Relaxed) == 0);
+        free.expect("room").store(word.0, Ordering::Relaxed);
+    }
 }
 
 impl Kernel {
@@ -42,7 +67,12 @@ impl Kernel {
         tables.services = vec![Service::default(); 3];
         tables.real_servers = vec![RealServer::default(); 4];
         tables.lookup = vec![0; 1024];
-        Arc::new(Mutex::new(Self { tables: Some(tables), attached: Vec::new(), opened: 0 }))
+        let flows = Arc::new(FakeFlows {
+            words: std::array::from_fn(|_| AtomicU64::new(0)),
+            now: AtomicU64::new(1000),
+            broken: AtomicBool::new(false),
+        });
+        Arc::new(Mutex::new(Self { tables: Some(tables), attached: Vec::new(), opened: 0, flows }))
     }
 }
 
@@ -66,13 +96,31 @@ impl Drop for FakePlane {
     }
 }
 
+struct FakeSweeper {
+    flows: Arc<FakeFlows>,
+    real_servers: u32,
+}
+
+impl Sweeper for FakeSweeper {
+    fn sweep(&mut self) -> Result<Census, DataPlaneError> {
+        if self.flows.broken.load(Ordering::Relaxed) {
+            return Err("no clock".into());
+        }
+        let mut census = Census::new(self.real_servers);
+        census.take(&self.flows.words, self.flows.now.load(Ordering::Relaxed));
+        Ok(census)
+    }
+}
+
 impl DataPlane for FakePlane {
     fn store(&mut self) -> &mut dyn Store {
         self.tables.as_mut().expect("one daemon at a time")
     }
 
-    fn now(&mut self) -> Result<u64, DataPlaneError> {
-        Ok(self.tables.as_ref().expect("one daemon at a time").now)
+    fn sweeper(&mut self) -> Result<Box<dyn Sweeper>, DataPlaneError> {
+        let real_servers = self.store().capacity().real_servers;
+        let flows = self.kernel.lock().expect("the lock").flows.clone();
+        Ok(Box::new(FakeSweeper { flows, real_servers }))
     }
 
     fn attachments(&self) -> Result<Vec<Attachment>, DataPlaneError> {
@@ -253,6 +301,19 @@ impl Scene {
     /// What is in the tables; only while no daemon runs.
     pub(super) fn tables<T>(&self, look: impl FnOnce(&MemoryTables) -> T) -> T {
         look(self.kernel.lock().expect("the lock").tables.as_ref().expect("no daemon runs"))
+    }
+
+    pub(super) fn flows(&self) -> Arc<FakeFlows> {
+        self.kernel.lock().expect("the lock").flows.clone()
+    }
+
+    /// The entry of a real server; only while no daemon runs.
+    pub(super) fn index(&self, server: &str) -> u32 {
+        let address = server.parse::<Ipv4Addr>().expect("an address").into();
+        let place = |tables: &MemoryTables| {
+            tables.real_servers.iter().position(|entry| entry.address == address)
+        };
+        self.tables(place).expect("there") as u32
     }
 
     pub(super) fn attached(&self) -> Vec<String> {

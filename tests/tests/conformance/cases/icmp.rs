@@ -81,6 +81,13 @@ pub(crate) const CASES: &[Case] = &[
         error.payload[2] ^= 0x55;
         s.send(&error);
     }),
+    ("an error about an answer, from 127.0.0.1 and from the VIP", |s| {
+        established(s);
+        let answer = s.flow(1).answer().bytes();
+        for source in [Ipv4Addr::LOCALHOST, s.vip] {
+            s.send(&Packet::icmp(source, s.vip, (3, 1), [0; 4], &answer));
+        }
+    }),
     ("an error about an answer to an unknown flow", |s| {
         established(s);
         let answer = s.flow(2).answer().bytes();

@@ -21,7 +21,7 @@ impl Dice {
     }
 }
 
-/// Segments of five known flows with any flags. Not SYN with RST: docs/ipvs-differences.md has that.
+/// Segments of five known flows with any flags. Not SYN with RST: IPVS ends a closed flow then, but only at its next timer tick.
 fn segments(s: &mut Script, seed: u64) {
     const FLAGS: [u8; 16] = [
         SYN,

@@ -71,6 +71,12 @@ pub(crate) const CASES: &[Case] = &[
         packet[10] ^= 0x55;
         s.send_bytes(&packet);
     }),
+    ("wrong TCP checksum, no flow", |s| {
+        s.tcp("rr", &[1]);
+        let mut packet = s.flow(1).tcp(ACK).bytes();
+        packet[36] ^= 0x55;
+        s.send_bytes(&packet);
+    }),
     ("wrong TCP checksum", |s| {
         s.tcp("rr", &[1]);
         let mut packet = s.flow(1).syn().bytes();
