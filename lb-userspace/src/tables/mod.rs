@@ -12,11 +12,13 @@
 //! - A real server goes: the lookup table without it; then its entry's service key, so that its
 //!   flows are confirmed no more; then its flows; and after a second, and once
 //!   more its flows, the index is free.
+//! - A table makes way for another: the same slots elsewhere, then that word.
 //! - A weight changes: the entry's weight, then the lookup table.
 //!
 //! What does not change is not written, so indices, flows and counters stay.
 
 pub mod lookup;
+mod place;
 mod read;
 mod space;
 
@@ -29,6 +31,7 @@ use lb_common::{
 
 use self::{
     lookup::{Pick, Turn},
+    place::{Place, Step},
     space::{Entries, Slots},
 };
 use crate::{
@@ -50,13 +53,6 @@ pub enum Way {
     Unresolved,
     /// No route leads there: clients are told.
     Unroutable,
-}
-
-/// Where a lookup table goes; nowhere for a service that keeps its own.
-#[derive(Clone, Copy, Debug, Default)]
-struct Place {
-    offset: u32,
-    length: u32,
 }
 
 /// What stands in the tables, and what is free in them.
@@ -140,58 +136,8 @@ impl Tables {
                 return Err(StoreError::Full { table, entries, setting });
             }
         }
-        self.places(self.slots.at_rest(), store, diff)?;
+        self.steps_at_rest(capacity.lookup, diff)?;
         Ok(())
-    }
-
-    /// The changes of the diff that leave a service, in the order in which they are to be made, and
-    /// where the lookup table goes of those that need a new one. `slots` is where they go.
-    ///
-    /// What this says of slots at rest, it says of the same slots later; so what was found to fit
-    /// will, however long other stretches have rested by then.
-    fn places<'a>(
-        &self,
-        mut slots: Slots,
-        store: &dyn Store,
-        diff: &'a Diff,
-    ) -> Result<Vec<(&'a ServiceChange, Place)>, StoreError> {
-        let entries = store.capacity().lookup;
-        let old = |service: &ServiceAddress| {
-            self.actual.services.get(service).map_or(LookupTable::default(), |old| old.table)
-        };
-        let mut changes = Vec::with_capacity(diff.services.len());
-        for change in &diff.services {
-            match change {
-                ServiceChange::Remove(service) => {
-                    slots.give_up(old(service).offset(), old(service).length());
-                }
-                ServiceChange::Add(service) => changes.push((change, service, true)),
-                ServiceChange::Edit(edit) => changes.push((change, &edit.service, edit.repicked)),
-            }
-        }
-        changes.sort_by_key(|(_, service, _)| {
-            lookup::slots(service) > old(&service.address).length().into()
-        });
-        let mut places = Vec::with_capacity(changes.len());
-        for (change, service, repicked) in changes {
-            if !repicked {
-                places.push((change, Place::default()));
-                continue;
-            }
-            let length = lookup::slots(service);
-            let place = u32::try_from(length).ok().and_then(|length| {
-                let offset = slots.place(length)?;
-                Some(Place { offset, length })
-            });
-            let Some(place) = place else {
-                let service = service.address;
-                return Err(StoreError::NoStretch { service, slots: length, entries });
-            };
-            places.push((change, place));
-            let old = old(&service.address);
-            slots.give_up(old.offset(), old.length());
-        }
-        Ok(places)
     }
 
     /// Makes the tables what the diff's `desired` asked for.
@@ -208,9 +154,7 @@ impl Tables {
         ways: &Ways,
     ) -> Result<(), StoreError> {
         self.check(store, diff)?;
-        let places = self
-            .places(self.slots.clone(), store, diff)
-            .or_else(|_| self.places(self.slots.at_rest(), store, diff))?;
+        let steps = self.steps(store.capacity().lookup, diff)?;
 
         let removed = |vip: &Ipv4Addr| diff.vips.contains(&VipChange::Remove { vip: *vip });
         let kept: Vec<Ipv4Addr> =
@@ -229,11 +173,16 @@ impl Tables {
                 self.remove_service(store, *address)?;
             }
         }
-        for (change, place) in places {
-            match change {
-                ServiceChange::Remove(_) => {}
-                ServiceChange::Edit(edit) => self.edit_service(store, edit, place, ways)?,
-                ServiceChange::Add(service) => self.add_service(store, service, place, ways)?,
+        for step in steps {
+            match step {
+                Step::Move(service, place) => self.move_table(store, service, place),
+                Step::Change(ServiceChange::Remove(_), _) => {}
+                Step::Change(ServiceChange::Edit(edit), place) => {
+                    self.edit_service(store, edit, place, ways)?;
+                }
+                Step::Change(ServiceChange::Add(service), place) => {
+                    self.add_service(store, service, place, ways)?;
+                }
             }
         }
         for change in &diff.vips {
@@ -345,6 +294,17 @@ impl Tables {
         self.remove_servers(store, removed)?;
         self.actual.services.insert(address, actual);
         Ok(())
+    }
+
+    /// Moves a table as it is, with its turn.
+    fn move_table(&mut self, store: &mut dyn Store, service: ServiceAddress, place: Place) {
+        let Some(actual) = self.actual.services.get_mut(&service) else { return };
+        self.slots.take(place.offset, place.length);
+        let old = actual.table;
+        let mut entry = store.service(actual.index);
+        write_picks(store, actual, &mut entry, place.offset);
+        store.set_service(actual.index, &entry);
+        self.slots.give_up(old.offset(), old.length());
     }
 
     fn remove_service(

@@ -105,6 +105,13 @@ impl Slots {
         Some(start)
     }
 
+    /// Whether, once all has rested, there is a gap for another of the longest stretch in use.
+    pub(super) fn has_spare(&self) -> bool {
+        let longest = |busy: &BTreeMap<u32, u32>| busy.iter().map(|(start, end)| end - start).max();
+        let mut rested = self.at_rest();
+        longest(&rested.busy).is_none_or(|longest| rested.gap(longest).is_some())
+    }
+
     /// Takes a stretch that [`Slots::place`] found; waits for those in it that rest.
     pub(super) fn take(&mut self, offset: u32, length: u32) {
         if length == 0 {

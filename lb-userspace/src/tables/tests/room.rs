@@ -57,3 +57,35 @@ fn tables_that_shrink_go_before_those_that_grow() {
     apply(&mut tables, &mut memory, &two(251, 509));
     apply(&mut tables, &mut memory, &two(509, 251));
 }
+
+/// Room for both tables and once more for the longer one, in pieces that are too short: it is
+/// moved together.
+#[test]
+fn others_make_way_for_a_long_table() {
+    let mut memory = memory(4, 8, 2 * 251 + 4);
+    let mut tables = Tables::adopt(&mut memory).expect("empty");
+    let small =
+        |port: u16, servers: &[_]| service(&format!("tcp:10.0.0.9:{port}"), Scheduler::Rr, servers);
+    let long = |servers: &[_]| maglev("tcp:10.0.0.8:80", 251, servers);
+    let two = [(A, 1), (B, 1)];
+    apply(&mut tables, &mut memory, &desired(&[long(&two)]));
+    apply(&mut tables, &mut memory, &desired(&[long(&two), small(80, &two)]));
+    assert_eq!(opened(&memory, 1), ip(A));
+    for servers in [&two[1..], &two] {
+        let steps = [
+            desired(&[long(servers), small(80, &two)]),
+            desired(&[long(servers), small(80, &two), small(81, servers)]),
+            desired(&[long(&two[..1]), small(80, &two), small(81, servers)]),
+            desired(&[long(&two[..1]), small(80, &two)]),
+        ];
+        for wanted in steps {
+            tables.check(&memory, &plan(&wanted, tables.actual())).expect("room");
+            apply(&mut tables, &mut memory, &wanted);
+            let read = Tables::adopt(&mut memory).expect("readable");
+            assert_eq!(read.actual(), tables.actual());
+            assert!(plan(&wanted, tables.actual()).is_empty());
+        }
+    }
+    // A table that was moved goes on with its turn.
+    assert_eq!([opened(&memory, 2), opened(&memory, 3)], [ip(B), ip(A)]);
+}
