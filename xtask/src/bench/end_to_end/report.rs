@@ -5,10 +5,7 @@ use std::{fmt, path::Path};
 use anyhow::Result;
 use serde::{Deserialize, Serialize};
 
-use super::{
-    rows::{Engine, Generator, Load, Measured, Row, Scheduler},
-    tunlb::stand_in,
-};
+use super::rows::{Engine, Generator, Load, Measured, Row, Scheduler};
 use crate::bench::{
     bars::{self, Bar, DIRECTOR, REFERENCE, RIVAL, Scale},
     host::Host,
@@ -47,19 +44,11 @@ fn label(scheduler: Scheduler, load: Load) -> String {
         Load::ManyFlows => "many flows",
         Load::SynFlood => "SYN flood",
     };
-    format!("{}: {load}", both(scheduler))
-}
-
-/// The scheduler's name, and what stands in for it on our side.
-fn both(scheduler: Scheduler) -> String {
-    let theirs = match scheduler {
+    let scheduler = match scheduler {
         Scheduler::RoundRobin => "rr",
         Scheduler::SourceHash => "sh-port",
     };
-    match stand_in(scheduler) {
-        ours if ours == theirs => theirs.to_owned(),
-        ours => format!("{theirs} (tunlb: {ours})"),
-    }
+    format!("{scheduler}: {load}")
 }
 
 /// Thousands per second.
