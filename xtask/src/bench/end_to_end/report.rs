@@ -15,6 +15,9 @@ use crate::bench::{
 /// How many times IPVS's packets per second with live frames tunlb shall forward.
 const TARGET: f64 = 6.0;
 
+/// What has to arrive of what was sent: a rate of packets that are mostly lost says nothing.
+const ENOUGH: f64 = 0.95;
+
 /// Everything that was measured.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 pub(super) struct Report {
@@ -70,6 +73,16 @@ impl fmt::Display for Report {
         }
         for line in missing {
             writeln!(f, "not measured: {line}")?;
+        }
+        for row in rows {
+            for lossy in row.engines.iter().filter(|engine| engine.delivered.median() < ENOUGH) {
+                let name = name(row.generator, row.scheduler, row.load);
+                writeln!(
+                    f,
+                    "CAUTION: {name}: {:?} lost packets, so its rate is not comparable",
+                    lossy.engine
+                )?;
+            }
         }
         for generator in [Generator::LiveFrames, Generator::Pktgen] {
             let rows: Vec<&Row> = rows.iter().filter(|row| row.generator == generator).collect();
