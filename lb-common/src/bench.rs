@@ -42,6 +42,14 @@ impl Plan {
     pub const OFFSET: usize = 64;
     /// The length of a frame with a plan, in bytes.
     pub const FRAME: usize = Self::OFFSET + size_of::<Self>();
+    /// Where the header's part begins that the loop does not write anew: what is behind the ports.
+    pub const REST: usize = 38;
+    /// How long it is, in bytes: to the end of a TCP header.
+    pub const REST_LENGTH: usize = 16;
+    /// The length of a frame for the generator of frames that go out for good, in bytes. Behind the
+    /// plan it has a copy of [`Plan::REST`], since a frame comes back as the director has left it,
+    /// as a reset perhaps. The copy does not go out.
+    pub const LIVE_FRAME: usize = Self::FRAME + Self::REST_LENGTH;
     /// The flow's number is what stands above this many bits of `state`.
     pub const SHIFT: u32 = 24;
     /// Knuth's multiplier for random picks (MMIX).

@@ -16,7 +16,7 @@ use aya_ebpf::{
     macros::xdp,
     programs::XdpContext,
 };
-use lb_common::{Packet, wire::checksum::Sum};
+use lb_common::{Packet, bench::Plan, wire::checksum::Sum};
 use lb_ebpf::{XdpPacket, bench_loop};
 
 lb_ebpf::license!();
@@ -128,23 +128,34 @@ pub fn bench_textbook(context: XdpContext) -> u32 {
 }
 
 /// Sends a flow's packet back out of the interface that it seems to have come in by, as one that a
-/// kernel takes for a client's, too: with an IPv4 checksum, and not from port 0.
+/// kernel takes for a client's, too: with an IPv4 checksum, and not from port 0. The frame is a
+/// [`Plan::LIVE_FRAME`].
 #[xdp]
 pub fn generate(context: XdpContext) -> u32 {
     bench_loop::run_live(context.ctx, |context| {
-        let mut packet = XdpPacket::new(XdpContext::new(context));
-        let (Some(header), Some([port])) = (packet.load::<20>(14), packet.load::<1>(34)) else {
-            return xdp_action::XDP_ABORTED;
-        };
-        let (words, _) = header.as_chunks::<4>();
-        let sum = words.iter().fold(Sum::ZERO, |sum, word| sum.word32(u32::from_ne_bytes(*word)));
-        // The loop has written zero there.
-        if packet.store(24, &sum.checksum().to_ne_bytes()) && packet.store(34, &[port | 0x80]) {
-            xdp_action::XDP_TX
-        } else {
-            xdp_action::XDP_ABORTED
+        match complete(&mut XdpPacket::new(XdpContext::new(context))) {
+            Some(()) => xdp_action::XDP_TX,
+            None => xdp_action::XDP_ABORTED,
         }
     })
+}
+
+/// Finishes what the loop has begun.
+#[inline(always)]
+fn complete(packet: &mut XdpPacket) -> Option<()> {
+    let header = packet.load::<20>(14)?;
+    let (words, _) = header.as_chunks::<4>();
+    let sum = words.iter().fold(Sum::ZERO, |sum, word| sum.word32(u32::from_ne_bytes(*word)));
+    let [port] = packet.load::<1>(34)?;
+    let rest = packet.load::<{ Plan::REST_LENGTH }>(Plan::FRAME)?;
+    // The loop has written zero where the checksum belongs.
+    let stored = packet.store(24, &sum.checksum().to_ne_bytes())
+        && packet.store(34, &[port | 0x80])
+        && packet.store(Plan::REST, &rest)
+        // Also because a frame that the director has shortened gets its length back only when this
+        // program has changed it, too.
+        && packet.truncate(Plan::FRAME);
+    stored.then_some(())
 }
 
 /// Drops every frame: for the far end of a veth.

@@ -77,8 +77,14 @@ pub(super) fn frame(kind: Kind, flows: Flows, vips: u32) -> Vec<u8> {
     frame_between(Ends::BENCH, kind, flows, vips)
 }
 
-/// As [`frame`], between others.
-pub(super) fn frame_between(ends: Ends, kind: Kind, flows: Flows, vips: u32) -> Vec<u8> {
+/// A frame for `bench.o`'s generator of live frames.
+pub(super) fn live_frame(ends: Ends, kind: Kind, flows: Flows, vips: u32) -> Vec<u8> {
+    let mut frame = frame_between(ends, kind, flows, vips);
+    frame.extend_from_within(Plan::REST..Plan::REST + Plan::REST_LENGTH);
+    frame
+}
+
+fn frame_between(ends: Ends, kind: Kind, flows: Flows, vips: u32) -> Vec<u8> {
     let Ends { sender, director, vip, port } = ends;
     let mut frame = vec![0; Plan::FRAME];
     frame[..6].copy_from_slice(&director.0);
@@ -148,6 +154,15 @@ mod tests {
         ended[Plan::OFFSET] ^= 1;
         resume(&mut first, &ended);
         assert_eq!(first, ended);
+    }
+
+    #[test]
+    fn a_live_frame_keeps_a_copy_of_what_the_director_may_change() {
+        let frame = live_frame(Ends::BENCH, Kind::Syn, Flows::New, 1);
+        assert_eq!(frame.len(), 152);
+        assert_eq!(frame[16..18], 122_u16.to_be_bytes(), "the IPv4 packet ends before the copy");
+        assert_eq!(frame[136..152], frame[38..54]);
+        assert_eq!(frame[136 + 9], 2, "a SYN's flags");
     }
 
     #[test]

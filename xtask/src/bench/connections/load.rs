@@ -61,7 +61,7 @@ pub(super) async fn ask(
     times.sort_unstable();
     let (Some(median), Some(percentile_99)) = (percentile(&times, 50), percentile(&times, 99))
     else {
-        bail!("{server} answered nothing within {} ms", time.as_millis());
+        bail!("no client asked {server}");
     };
     Ok(Outcome { rate: times.len() as f64 / seconds, median, percentile_99 })
 }
@@ -69,23 +69,28 @@ pub(super) async fn ask(
 async fn keep_alive(server: SocketAddrV4, end: Instant) -> Result<Vec<Duration>> {
     let mut connection = within(Connection::open(server)).await?;
     let mut times = Vec::new();
-    while Instant::now() < end {
+    // Once in any case: emulated, a first answer takes longer than a short run.
+    loop {
         let start = Instant::now();
         request(&mut connection).await?;
         times.push(start.elapsed());
+        if Instant::now() >= end {
+            return Ok(times);
+        }
     }
-    Ok(times)
 }
 
 async fn new_connections(server: SocketAddrV4, end: Instant) -> Result<Vec<Duration>> {
     let mut times = Vec::new();
-    while Instant::now() < end {
+    loop {
         let start = Instant::now();
         let mut connection = within(Connection::open(server)).await?;
         request(&mut connection).await?;
         times.push(start.elapsed());
+        if Instant::now() >= end {
+            return Ok(times);
+        }
     }
-    Ok(times)
 }
 
 async fn request(connection: &mut Connection) -> Result<()> {

@@ -11,7 +11,7 @@ use lb_userspace::netlink::Netlink;
 use super::lane::{VIPS, sent};
 use crate::{
     bench::{
-        frame::{Ends, Flows, Kind, PORT, VIP, frame_between},
+        frame::{Ends, Flows, Kind, PORT, VIP, live_frame},
         pktgen::{self, Datagrams},
         traffic::Traffic,
     },
@@ -82,7 +82,7 @@ pub(super) fn run(
         }
         Source::Live => {
             let traffic = Traffic::load(repo)?;
-            let frame = frame_between(ends, Kind::Syn, Flows::New, VIPS);
+            let frame = live_frame(ends, Kind::Syn, Flows::New, VIPS);
             Box::new(move |count| traffic.generate(link.index, &frame, count))
         }
     };

@@ -20,7 +20,7 @@ use super::{
     tunlb::Daemon,
 };
 use crate::bench::{
-    frame::{Ends, Flows, Kind, frame},
+    frame::{Ends, Flows, Kind, live_frame},
     measure::pin_to,
     pktgen::{self, Datagrams},
     series::Series,
@@ -305,7 +305,7 @@ impl<'a> Run<'a> {
             Engine::None => lane.director.run(|| super::lane::received(IN))?,
             _ => lane.arrived(),
         };
-        let frame = frame(kind, self.picks(), VIPS);
+        let frame = live_frame(Ends::BENCH, kind, self.picks(), VIPS);
         let (before, spent_before) = (counter()?, Spent::until_now()?);
         let sending = match generator {
             Generator::LiveFrames => lane.client.run(|| {

@@ -25,10 +25,11 @@ use super::{
 /// How long the daemon may take until all next hops are there; emulated, it takes some seconds.
 const READY_WITHIN: Duration = Duration::from_secs(60);
 
-/// What stands in for each scheduler: the one place to change once tunlb has it.
-pub(super) const fn stand_in(scheduler: Scheduler) -> &'static str {
+/// A service's scheduler, in the configuration's words.
+const fn settings(scheduler: Scheduler) -> &'static str {
     match scheduler {
-        Scheduler::RoundRobin | Scheduler::SourceHash => "rr",
+        Scheduler::RoundRobin => "scheduler = \"rr\"",
+        Scheduler::SourceHash => "scheduler = \"sh\"\nscheduler_flags = [\"sh-port\"]",
     }
 }
 
@@ -105,9 +106,9 @@ fn configuration(socket: &Path, pins: &Path, scheduler: Scheduler) -> String {
             // Writing to a String cannot fail.
             let _ = write!(
                 text,
-                "\n[[service]]\naddress = \"{protocol}:{}:80\"\nscheduler = \"{}\"\n",
+                "\n[[service]]\naddress = \"{protocol}:{}:80\"\n{}\n",
                 vip(number),
-                stand_in(scheduler)
+                settings(scheduler)
             );
             for index in 0..SERVERS {
                 let address = server(number, index);
