@@ -72,7 +72,7 @@ mod tests {
 
     /// The standard library's hasher is SipHash-1-3 with a key of zeros.
     #[test]
-    fn sip_1_3_is_the_standard_librarys() {
+    fn sip_1_3_is_that_of_the_standard_library() {
         for word in [0, 1, 0x0a01_0002, 0x7fff_ffff, u32::MAX] {
             let mut hasher = DefaultHasher::new();
             hasher.write(&word.to_le_bytes());
