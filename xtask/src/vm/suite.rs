@@ -17,9 +17,6 @@ use crate::{
 /// The packages whose integration tests talk to the kernel.
 const PACKAGES: [&str; 2] = ["lb-userspace", "tests"];
 
-/// The benchmark that compares with what only the stock kernel has, in little time. (The others' quick runs are tests of xtask's.)
-const BENCHMARKS: [&str; 1] = ["connections"];
-
 /// Under emulation all of it takes some 5 minutes on an idle machine.
 const LIMIT: Duration = Duration::from_secs(30 * 60);
 
@@ -47,10 +44,10 @@ pub(crate) fn run(repo: &Repo) -> Result<()> {
     let mut selection = vec!["--test=*"];
     selection.extend(packages.iter().map(String::as_str));
     let programs = build(repo, &selection)?;
-    let [tunlb, xtask] = ["tunlb", "xtask"]
-        .map(|name| quote(&repo.root().join("target/debug").join(name).to_string_lossy()));
+    let tunlb = quote(&repo.root().join("target/debug/tunlb").to_string_lossy());
+    let demo = ("tunlb demo".to_owned(), format!("{tunlb} demo"));
     let job = Job {
-        command: vec!["sh".to_owned(), "-c".to_owned(), script(&programs, &others(&tunlb, &xtask))],
+        command: vec!["sh".to_owned(), "-c".to_owned(), script(&programs, &[demo])],
         environment: variables(),
         limit: LIMIT,
     };
@@ -107,17 +104,6 @@ fn programs(messages: &str) -> Result<Vec<Program>> {
     }
     programs.sort_by(|a, b| a.name.cmp(&b.name));
     Ok(programs)
-}
-
-/// What runs besides the tests, by name: of the benchmarks the parts that other kernels may leave out (IPVS and pktgen), and the demo.
-fn others(tunlb: &str, xtask: &str) -> Vec<(String, String)> {
-    let bench = |part: &str| {
-        let command =
-            format!("{xtask} bench {part} --quick --inside /tmp/{part}.json --tunlb {tunlb}");
-        (format!("bench {part} --quick"), command)
-    };
-    let demo = ("tunlb demo".to_owned(), format!("{tunlb} demo"));
-    BENCHMARKS.map(bench).into_iter().chain([demo]).collect()
 }
 
 /// The tests and other commands. One test at a time, because some have limits of time. A failing one does not keep the others from running;
