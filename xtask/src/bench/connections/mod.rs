@@ -84,7 +84,7 @@ pub(crate) fn run(repo: &Repo, args: &Args) -> Result<()> {
 /// Measures on this kernel. `all` is to fail where something cannot be measured.
 fn measure(args: &Args, tunlb: &Path, all: bool) -> Result<Kernel> {
     let (rounds, time) = if args.quick {
-        (2, Duration::from_millis(100))
+        (2, Duration::from_millis(400))
     } else {
         (args.rounds, Duration::from_secs(args.seconds))
     };
